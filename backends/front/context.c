@@ -1,0 +1,169 @@
+/* Contexts and the memory of their devices. */
+#include "context.h"
+
+#include <stdlib.h>
+
+#include "option.h"
+#include "route.h"
+#include "select.h"
+#include "struct_size.h"
+
+/* A chunk of rows that fills any device, and a piece of memory that any device can spare. */
+#define INTERMEDIATE_BYTES (INT64_C(32) << 20)
+
+norma_status norma_context_check(norma_context *context, norma_status status) {
+    if (status == NORMA_ERROR_DEVICE_LOST) context->lost = true;
+    if (!context->lost || status == NORMA_ERROR_DEVICE_LOST) return status;
+    return norma_fail(NORMA_ERROR_DEVICE_LOST, "device %s:%d was lost in an earlier call; create another context",
+                      context->info.backend, context->info.index);
+}
+
+/* What the environment says to every call of the context. */
+static norma_status read_options(norma_context *context) {
+    const char *kernel = norma_option_text("NORMA_KERNEL");
+    if (kernel) {
+        context->forced_route = norma_route_find(kernel);
+        if (!context->forced_route)
+            return norma_fail(NORMA_ERROR_OPTION, "NORMA_KERNEL is \"%s\"; there is no kernel of that name", kernel);
+    }
+    bool invariant;
+    const norma_status status = norma_option_switch("NORMA_BATCH_INVARIANT", &invariant);
+    if (invariant) context->forced_flags |= NORMA_BATCH_INVARIANT;
+    return status;
+}
+
+static norma_status check_native(const norma_backend *backend, const norma_open_desc *desc) {
+    if (backend->takes_native) return NORMA_OK;
+    const char *name = desc->stream           ? "stream"
+                       : desc->native_context ? "native_context"
+                       : desc->native_device  ? "native_device"
+                                              : NULL;
+    const void *value = desc->stream ? desc->stream : desc->native_context ? desc->native_context : desc->native_device;
+    if (!name) return NORMA_OK;
+    return norma_fail(NORMA_ERROR_OPTION, "desc.%s is %p; backend \"%s\" takes only NULL", name, value, backend->name);
+}
+
+norma_status norma_context_create_on(const norma_backend *backend, const norma_open_desc *desc,
+                                     norma_context **out_context) {
+    *out_context = NULL;
+    norma_context *context = calloc(1, sizeof *context);
+    if (!context) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a context of %zu bytes", sizeof *context);
+    context->info.struct_size = sizeof context->info;
+    context->intermediate_bytes = INTERMEDIATE_BYTES;
+    norma_status status = read_options(context);
+    if (!status) status = check_native(backend, desc);
+    if (!status) status = backend->describe(desc->index, &context->info);
+    context->info.backend = backend->name;
+    context->info.index = desc->index;
+    if (!status) status = backend->open(desc, &context->device);
+    if (status) {
+        free(context);
+        return status;
+    }
+    *out_context = context;
+    return NORMA_OK;
+}
+
+norma_status norma_context_create(const norma_context_desc *given, norma_context **out_context) {
+    if (!out_context) return norma_fail(NORMA_ERROR_NULL_POINTER, "out_context is NULL");
+    *out_context = NULL;
+    norma_context_desc desc = norma_context_desc_init();
+    norma_status status =
+        given ? norma_struct_read("desc", given, NORMA_BYTES_TO(norma_context_desc, log_user), &desc, sizeof desc)
+              : NORMA_OK;
+    if (status) return status;
+
+    norma_open_desc open = {.stream = desc.stream,
+                            .native_context = desc.native_context,
+                            .native_device = desc.native_device,
+                            .threads = desc.threads};
+    if (desc.threads < 0) return norma_fail(NORMA_ERROR_SIZE, "desc.threads is %d; it must not be negative", desc.threads);
+    status = norma_logger_init(&open.log, desc.log_level, desc.log, desc.log_user);
+    if (!status && desc.threads == 0) status = norma_option_count("NORMA_THREADS", &open.threads);
+    if (status) return status;
+
+    const char *variable = norma_option_text("NORMA_BACKEND");
+    const char *source = desc.backend ? "desc.backend" : variable ? "NORMA_BACKEND" : "default";
+    const char *text = desc.backend ? desc.backend : variable ? variable : "auto";
+    norma_choices choices;
+    status = norma_choices_parse(&norma_backends, source, text, &choices);
+    return status ? status : norma_choices_open(&norma_backends, &choices, open, out_context);
+}
+
+void norma_context_destroy(norma_context *context) {
+    if (!context) return;
+    norma_plan_cache_clear(&context->cache);
+    norma_workspace_release(context, &context->workspace);
+    context->device->backend->close(context->device);
+    free(context);
+}
+
+norma_status norma_context_get_info(const norma_context *context, norma_device_info *out_info) {
+    if (!context) return norma_fail(NORMA_ERROR_NULL_POINTER, "context is NULL");
+    return norma_struct_write("out_info", out_info, NORMA_BYTES_TO(norma_device_info, arch), &context->info,
+                              sizeof context->info);
+}
+
+/* Refuses NULL and a lost device. */
+static norma_status check_context(norma_context *context) {
+    if (!context) return norma_fail(NORMA_ERROR_NULL_POINTER, "context is NULL");
+    return norma_context_check(context, NORMA_OK);
+}
+
+norma_status norma_synchronize(norma_context *context) {
+    const norma_status status = check_context(context);
+    return status ? status : norma_context_check(context, context->device->backend->sync(context->device));
+}
+
+norma_status norma_alloc(norma_context *context, size_t bytes, void **out_data) {
+    if (!out_data) return norma_fail(NORMA_ERROR_NULL_POINTER, "out_data is NULL");
+    *out_data = NULL;
+    const norma_status status = check_context(context);
+    if (status) return status;
+    /* One byte at least, so that every success has an address to free. */
+    const size_t allocated = bytes ? bytes : 1;
+    void *data = NULL;
+    const norma_status allocation = context->device->backend->alloc(context->device, allocated, &data);
+    if (!allocation) *out_data = data;
+    return norma_context_check(context, allocation);
+}
+
+norma_status norma_free(norma_context *context, void *data) {
+    if (!context) return norma_fail(NORMA_ERROR_NULL_POINTER, "context is NULL");
+    if (!data) return NORMA_OK;
+    /* Also on a lost device: what can be freed is. */
+    return norma_context_check(context, context->device->backend->release(context->device, data));
+}
+
+norma_status norma_upload(norma_context *context, norma_buffer to, const void *from, size_t bytes) {
+    const norma_status status = check_context(context);
+    if (status || bytes == 0) return status;
+    if (!to.data) return norma_fail(NORMA_ERROR_NULL_POINTER, "to.data is NULL");
+    if (!from) return norma_fail(NORMA_ERROR_NULL_POINTER, "from is NULL");
+    return norma_context_check(context, context->device->backend->upload(context->device, to, from, bytes));
+}
+
+norma_status norma_download(norma_context *context, void *to, norma_buffer from, size_t bytes) {
+    const norma_status status = check_context(context);
+    if (status || bytes == 0) return status;
+    if (!to) return norma_fail(NORMA_ERROR_NULL_POINTER, "to is NULL");
+    if (!from.data) return norma_fail(NORMA_ERROR_NULL_POINTER, "from.data is NULL");
+    return norma_context_check(context, context->device->backend->download(context->device, to, from, bytes));
+}
+
+norma_status norma_workspace_reserve(norma_context *context, norma_workspace *workspace, size_t bytes) {
+    if (bytes <= workspace->bytes) return NORMA_OK;
+    const norma_backend *backend = context->device->backend;
+    void *data;
+    const norma_status status = backend->alloc(context->device, bytes, &data);
+    if (status) return status;
+    norma_workspace_release(context, workspace);
+    workspace->data = data;
+    workspace->bytes = bytes;
+    return NORMA_OK;
+}
+
+void norma_workspace_release(norma_context *context, norma_workspace *workspace) {
+    if (workspace->data) norma_context_check(context, context->device->backend->release(context->device, workspace->data));
+    *workspace = (norma_workspace){0};
+}

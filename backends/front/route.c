@@ -1,0 +1,162 @@
+/* Routes: which kernels can compute a problem, and in which order to try them. Everything that was tuned by measurement
+ * stands in the constants below; the rest of the front does not know one kernel from another. */
+#include "route.h"
+
+/* Up to this many rows a CPU streams W once for all of them rather than packing it into tiles. */
+#define CPU_SKINNY_ROWS 8
+
+/* On a CPU whose vector instructions this build does not use, fp32 goes through the system's BLAS from this many rows and
+ * multiplications on, after a norm of its own. With AVX2 and AVX-512 the tiled kernel is as fast as a BLAS that knows the
+ * processor, and many times faster than one that does not. */
+#define CPU_PAIR_ROWS     64
+#define CPU_PAIR_MULTIPLY (INT64_C(1) << 27)
+
+/* The same on a GPU: up to so many rows decode kernels stream W; past so many the vendor's product after a norm of its own
+ * is ahead of the tiled kernel. To be measured on each new kernel. */
+#define GPU_SKINNY_ROWS 16
+#define GPU_PAIR_ROWS   65
+
+/* For batch-invariant calls the tile row must not depend on the rows: it is chosen for this many. */
+#define INVARIANT_ROWS 1024
+
+typedef struct route_list {
+    int count;
+    norma_route *routes;
+} route_list;
+
+static void add(route_list *list, norma_route_form form, norma_kernel kernel, const norma_tile *tile, const char *reason) {
+    if (list->count == NORMA_MAX_ROUTES) return;
+    list->routes[list->count++] = (norma_route){form, kernel, tile, reason};
+}
+
+static norma_shape shape_of(const norma_problem *problem, int64_t rows) {
+    const norma_shape shape = {.rows = rows,
+                               .k = problem->k,
+                               .n = norma_problem_columns(problem),
+                               .x_dtype = norma_problem_h_dtype(problem),
+                               .weight_dtype = problem->part[0].weight.layout.dtype};
+    return shape;
+}
+
+static bool is_gpu(const norma_limits *limits) {
+    return limits->target == NORMA_TARGET_CUDA;
+}
+
+/* A kernel on the whole problem, or, where it takes no residual and says so in prepare(), on h after a launch that adds it.
+ */
+static void add_linear(route_list *list, const norma_problem *problem, norma_kernel kernel, const norma_tile *tile,
+                       const char *reason) {
+    add(list, NORMA_FORM_DIRECT, kernel, tile, reason);
+    if (norma_tensor_present(&problem->residual)) add(list, NORMA_FORM_RESIDUAL_FIRST, kernel, tile, reason);
+}
+
+static void add_tiled(route_list *list, const norma_problem *problem, int64_t rows, const norma_limits *limits) {
+    const norma_shape shape = shape_of(problem, rows);
+    const char *reason;
+    const norma_tile *tile = norma_tile_select(NORMA_KERNEL_RMSNORM_LINEAR_TILED, &shape, limits, &reason);
+    if (tile) add_linear(list, problem, NORMA_KERNEL_RMSNORM_LINEAR_TILED, tile, reason);
+}
+
+static bool all_fp32(const norma_problem *problem) {
+    bool fp32 = norma_problem_h_dtype(problem) == NORMA_F32;
+    for (int p = 0; p < problem->parts; p++) fp32 = fp32 && problem->part[p].weight.layout.dtype == NORMA_F32;
+    return fp32;
+}
+
+/* rows * k * n, or INT64_MAX past it. */
+static int64_t multiplications(const norma_problem *problem, int64_t rows) {
+    int64_t count;
+    if (__builtin_mul_overflow(rows, problem->k, &count) ||
+        __builtin_mul_overflow(count, norma_problem_columns(problem), &count))
+        return INT64_MAX;
+    return count;
+}
+
+static void add_rmsnorm_linear(route_list *list, const norma_problem *problem, int64_t rows, const norma_limits *limits) {
+    if (problem->flags & NORMA_BATCH_INVARIANT) {
+        add_tiled(list, problem, INVARIANT_ROWS, limits);
+        add(list, NORMA_FORM_DIRECT, NORMA_KERNEL_REFERENCE, NULL, "batch-invariant, whatever the layout");
+        return;
+    }
+    const bool skinny_first = rows <= (is_gpu(limits) ? GPU_SKINNY_ROWS : CPU_SKINNY_ROWS);
+    const bool pair_first = is_gpu(limits) ? rows >= GPU_PAIR_ROWS
+                                           : limits->target == NORMA_TARGET_CPU_PLAIN && rows >= CPU_PAIR_ROWS &&
+                                                 all_fp32(problem) && multiplications(problem, rows) >= CPU_PAIR_MULTIPLY;
+    if (skinny_first)
+        add_linear(list, problem, NORMA_KERNEL_RMSNORM_LINEAR_SKINNY, NULL, "few rows: W streams through once");
+    if (pair_first)
+        add(list, NORMA_FORM_NORM_FIRST, NORMA_KERNEL_LINEAR_BLAS, NULL, "a product that the vendor does faster");
+    add_tiled(list, problem, rows, limits);
+    if (!skinny_first) add_linear(list, problem, NORMA_KERNEL_RMSNORM_LINEAR_SKINNY, NULL, "no tiled kernel takes it");
+    if (!pair_first) add(list, NORMA_FORM_NORM_FIRST, NORMA_KERNEL_LINEAR_BLAS, NULL, "no fused kernel takes it");
+    add(list, NORMA_FORM_DIRECT, NORMA_KERNEL_REFERENCE, NULL, "no faster kernel takes it");
+}
+
+/* With no part left, a Linear is a norm that writes only its side outputs. */
+static norma_op effective_op(const norma_problem *problem) {
+    return problem->op == NORMA_OP_RMSNORM_LINEAR && problem->parts == 0 ? NORMA_OP_RMSNORM : problem->op;
+}
+
+int norma_routes_for(const norma_problem *problem, int64_t rows, const norma_limits *limits,
+                     norma_route routes[NORMA_MAX_ROUTES]) {
+    route_list list = {.count = 0, .routes = routes};
+    const char *only = "the only one for this operation";
+    switch (effective_op(problem)) {
+    case NORMA_OP_RMSNORM:
+        add(&list, NORMA_FORM_DIRECT, NORMA_KERNEL_RMSNORM_ROWS, NULL, "rows are independent");
+        add(&list, NORMA_FORM_DIRECT, NORMA_KERNEL_REFERENCE, NULL, "no faster kernel takes it");
+        break;
+    case NORMA_OP_RMSNORM_LINEAR: add_rmsnorm_linear(&list, problem, rows, limits); break;
+    case NORMA_OP_LINEAR:
+        add(&list, NORMA_FORM_DIRECT, NORMA_KERNEL_LINEAR_BLAS, NULL, "the vendor's product");
+        add_tiled(&list, problem, rows, limits);
+        add(&list, NORMA_FORM_DIRECT, NORMA_KERNEL_REFERENCE, NULL, "no faster kernel takes it");
+        break;
+    case NORMA_OP_FOLD_GAMMA:
+        add(&list, NORMA_FORM_DIRECT, NORMA_KERNEL_FOLD_GAMMA, NULL, only);
+        add(&list, NORMA_FORM_DIRECT, NORMA_KERNEL_REFERENCE, NULL, "no faster kernel takes it");
+        break;
+    case NORMA_OP_STREAM_COPY:
+    case NORMA_OP_STREAM_READ: add(&list, NORMA_FORM_DIRECT, NORMA_KERNEL_STREAM, NULL, only); break;
+    }
+    return list.count;
+}
+
+static const char pair_name[] = "pair";
+
+const char *norma_route_name(const norma_route *route) {
+    return route->form == NORMA_FORM_NORM_FIRST ? pair_name : norma_kernel_name(route->kernel);
+}
+
+const char *norma_route_find(const char *text) {
+    if (strcmp(text, pair_name) == 0) return pair_name;
+    for (int kernel = 0; kernel < NORMA_KERNEL_COUNT; kernel++)
+        if (strcmp(text, norma_kernel_name((norma_kernel)kernel)) == 0) return norma_kernel_name((norma_kernel)kernel);
+    return NULL;
+}
+
+bool norma_route_concerns(const char *name, const norma_problem *problem) {
+    const norma_op op = effective_op(problem);
+    if (strcmp(name, norma_kernel_name(NORMA_KERNEL_REFERENCE)) == 0)
+        return op != NORMA_OP_STREAM_COPY && op != NORMA_OP_STREAM_READ;
+    if (strcmp(name, norma_kernel_name(NORMA_KERNEL_RMSNORM_ROWS)) == 0) return op == NORMA_OP_RMSNORM;
+    if (strcmp(name, norma_kernel_name(NORMA_KERNEL_LINEAR_BLAS)) == 0) return op == NORMA_OP_LINEAR;
+    if (strcmp(name, norma_kernel_name(NORMA_KERNEL_FOLD_GAMMA)) == 0) return op == NORMA_OP_FOLD_GAMMA;
+    if (strcmp(name, norma_kernel_name(NORMA_KERNEL_STREAM)) == 0)
+        return op == NORMA_OP_STREAM_COPY || op == NORMA_OP_STREAM_READ;
+    return op == NORMA_OP_RMSNORM_LINEAR;
+}
+
+static const int64_t bracket_rows[NORMA_BRACKET_COUNT] = {
+    1,    2,    4,    8,    16,   24,   32,   48,    64,    96,    128,   192,   256,   384,   512,    768,
+    1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384, 24576, 32768, 49152, 65536, 98304, 131072, INT64_MAX};
+
+int norma_bracket_of(int64_t rows) {
+    int bracket = 0;
+    while (rows > bracket_rows[bracket]) bracket++;
+    return bracket;
+}
+
+int64_t norma_bracket_rows(int bracket) {
+    return bracket_rows[bracket];
+}

@@ -1,0 +1,109 @@
+/* The table of slots for each operation. */
+#include "slots.h"
+
+#include <inttypes.h>
+
+#include "../dtype.h"
+#include "status.h"
+
+typedef enum slot_kind { INPUT, OPTIONAL_INPUT, OUTPUT, OPTIONAL_OUTPUT } slot_kind;
+
+static void add_slot(norma_slot_list *list, const char *name, norma_tensor *tensor, slot_kind kind, int64_t rows,
+                     int64_t cols) {
+    norma_slot *added = &list->slots[list->count++];
+    added->name = name;
+    added->tensor = tensor;
+    added->required = kind == INPUT || kind == OUTPUT;
+    added->output = kind == OUTPUT || kind == OPTIONAL_OUTPUT;
+    added->batched = false;
+    added->batch = 1;
+    added->rows = rows;
+    added->cols = cols;
+}
+
+static void add_batched_slot(norma_slot_list *list, const char *name, norma_tensor *tensor, slot_kind kind,
+                             const norma_problem *problem, int64_t cols) {
+    add_slot(list, name, tensor, kind, problem->m, cols);
+    list->slots[list->count - 1].batched = true;
+    list->slots[list->count - 1].batch = problem->batch;
+}
+
+static void add_norm_slots(norma_slot_list *list, norma_problem *problem) {
+    add_batched_slot(list, "x", &problem->x, INPUT, problem, problem->k);
+    add_slot(list, "gamma", &problem->gamma, OPTIONAL_INPUT, 1, problem->k);
+    add_batched_slot(list, "residual", &problem->residual, OPTIONAL_INPUT, problem, problem->k);
+    add_batched_slot(list, "residual_out", &problem->residual_out, OPTIONAL_OUTPUT, problem, problem->k);
+    add_batched_slot(list, "rstd", &problem->rstd, OPTIONAL_OUTPUT, problem, 1);
+}
+
+/* Spelled out: a call lists its slots several times, and formatting would cost more than all checks together. */
+const norma_part_name norma_part_names[NORMA_MAX_PARTS] = {{"part[0].weight", "part[0].bias", "part[0].out"},
+                                                           {"part[1].weight", "part[1].bias", "part[1].out"},
+                                                           {"part[2].weight", "part[2].bias", "part[2].out"},
+                                                           {"part[3].weight", "part[3].bias", "part[3].out"}};
+
+static void add_part_slots(norma_slot_list *list, norma_problem *problem) {
+    for (int p = 0; p < problem->parts; p++) {
+        norma_part *part = &problem->part[p];
+        const norma_part_name *names = &norma_part_names[part->index];
+        add_slot(list, names->weight, &part->weight, INPUT, problem->k, part->n);
+        add_slot(list, names->bias, &part->bias, OPTIONAL_INPUT, 1, part->n);
+        add_batched_slot(list, names->out, &part->out, OUTPUT, problem, part->n);
+    }
+}
+
+norma_slot_list norma_slots_of(norma_problem *problem) {
+    norma_slot_list list = {.count = 0};
+    switch (problem->op) {
+    case NORMA_OP_RMSNORM:
+        add_norm_slots(&list, problem);
+        add_batched_slot(&list, "out", &problem->out, OUTPUT, problem, problem->k);
+        break;
+    case NORMA_OP_RMSNORM_LINEAR:
+        add_norm_slots(&list, problem);
+        add_part_slots(&list, problem);
+        break;
+    case NORMA_OP_LINEAR:
+        add_batched_slot(&list, "x", &problem->x, INPUT, problem, problem->k);
+        add_part_slots(&list, problem);
+        break;
+    case NORMA_OP_FOLD_GAMMA:
+        add_slot(&list, "gamma", &problem->gamma, INPUT, 1, problem->k);
+        add_slot(&list, "weight", &problem->part[0].weight, INPUT, problem->k, problem->part[0].n);
+        add_slot(&list, "out", &problem->part[0].out, OUTPUT, problem->k, problem->part[0].n);
+        break;
+    case NORMA_OP_STREAM_COPY:
+        add_batched_slot(&list, "x", &problem->x, INPUT, problem, problem->k);
+        add_batched_slot(&list, "out", &problem->out, OUTPUT, problem, problem->k);
+        break;
+    case NORMA_OP_STREAM_READ:
+        add_batched_slot(&list, "x", &problem->x, INPUT, problem, problem->k);
+        add_slot(&list, "out", &problem->out, OUTPUT, 1, 1);
+        break;
+    }
+    return list;
+}
+
+/* Adds (size - 1) * stride to *elements. */
+static bool add_extent(int64_t *elements, int64_t size, int64_t stride) {
+    int64_t extent;
+    return !__builtin_mul_overflow(size - 1, stride, &extent) && !__builtin_add_overflow(*elements, extent, elements);
+}
+
+norma_status norma_slot_check_span(const norma_slot *s) {
+    const norma_layout *layout = &s->tensor->layout;
+    if (layout->dtype == NORMA_NONE || s->rows == 0 || s->cols == 0) return NORMA_OK;
+    const uint64_t offset_bytes = s->tensor->buffer.offset_bytes;
+    int64_t elements = 1;
+    int64_t bytes;
+    bool fits = add_extent(&elements, s->batch, layout->batch_stride) &&
+                add_extent(&elements, s->rows, layout->row_stride) && add_extent(&elements, s->cols, layout->col_stride) &&
+                !__builtin_mul_overflow(elements, (int64_t)norma_dtype_bytes(layout->dtype), &bytes) &&
+                !__builtin_add_overflow(bytes, offset_bytes, &bytes);
+    if (fits) return NORMA_OK;
+    return norma_fail(NORMA_ERROR_OVERFLOW,
+                      "%s spans more than 2^63 - 1 bytes: batch %" PRId64 " with stride %" PRId64 ", %" PRId64
+                      " rows with stride %" PRId64 ", %" PRId64 " columns with stride %" PRId64 ", offset %" PRIu64 " bytes",
+                      s->name, s->batch, layout->batch_stride, s->rows, layout->row_stride, s->cols, layout->col_stride,
+                      offset_bytes);
+}

@@ -1,0 +1,32 @@
+/* Every kernel that a backend may have, once: the name is the stem of its files, its name in NORMA_KERNEL, in the log and in
+ * the bench. A backend lacks a kernel by refusing it in prepare(). */
+#ifndef NORMA_KERNEL_LIST_H
+#define NORMA_KERNEL_LIST_H
+
+/* X(identifier, name) */
+#define NORMA_KERNEL_LIST(X)                          \
+    X(REFERENCE, "reference")                         \
+    X(RMSNORM_ROWS, "rmsnorm_rows")                   \
+    X(RMSNORM_LINEAR_SKINNY, "rmsnorm_linear_skinny") \
+    X(RMSNORM_LINEAR_TILED, "rmsnorm_linear_tiled")   \
+    X(LINEAR_BLAS, "linear_blas")                     \
+    X(FOLD_GAMMA, "fold_gamma")                       \
+    X(STREAM, "stream")
+
+typedef enum norma_kernel {
+#define NORMA_KERNEL_ENUM(identifier, name) NORMA_KERNEL_##identifier,
+    NORMA_KERNEL_LIST(NORMA_KERNEL_ENUM)
+#undef NORMA_KERNEL_ENUM
+        NORMA_KERNEL_COUNT
+} norma_kernel;
+
+static inline const char *norma_kernel_name(norma_kernel kernel) {
+    static const char *const names[] = {
+#define NORMA_KERNEL_NAME(identifier, name) name,
+        NORMA_KERNEL_LIST(NORMA_KERNEL_NAME)
+#undef NORMA_KERNEL_NAME
+    };
+    return names[kernel];
+}
+
+#endif
