@@ -1,0 +1,163 @@
+/* The tile table, the choice of a row, and the index arithmetic: every output element belongs to exactly one tile. */
+#include "tiling/tile_index.h"
+#include "tiling/tile_select.h"
+
+#include <stdlib.h>
+
+#include "expect.h"
+#include "harness/random.h"
+
+#define RANDOM_WALKS 20000
+
+static void tiles_are_found_by_name(void **state) {
+    (void)state;
+    for (int i = 0; i < NORMA_TILE_COUNT; i++) {
+        const norma_tile *tile = &norma_tiles[i];
+        assert_ptr_equal(norma_tile_find(tile->name), tile);
+        assert_in_range(tile->target, 0, NORMA_TARGET_COUNT - 1);
+        assert_in_range(tile->kernel, 0, NORMA_KERNEL_COUNT - 1);
+    }
+    assert_ptr_equal(norma_tile_find("cpu_plain"), &norma_tiles[NORMA_TILE_cpu_plain]);
+    assert_null(norma_tile_find("cpu_plainer"));
+    assert_null(norma_tile_find(""));
+}
+
+/* The first row of a target, which is its largest tile. */
+static const norma_tile *largest_of(norma_target target) {
+    for (int i = 0; i < NORMA_TILE_COUNT; i++)
+        if (norma_tiles[i].target == target) return &norma_tiles[i];
+    return NULL;
+}
+
+static void selection_follows_the_table(void **state) {
+    (void)state;
+    static const struct {
+        norma_target target;
+        int units;
+        int64_t row_blocks, col_blocks; /* of the largest tile; 0: a single row or column */
+        const char *name;
+    } rows[] = {
+        {NORMA_TARGET_CPU_AVX2, 2, 4, 4, "cpu_avx2"},                                 /* plenty of blocks */
+        {NORMA_TARGET_CPU_AVX2, 2, 0, 2, "cpu_avx2"},                                 /* two wide blocks for two threads */
+        {NORMA_TARGET_CPU_AVX2, 3, 0, 2, "cpu_avx2_small"},                           /* not for three */
+        {NORMA_TARGET_CPU_AVX2, 1, 0, 0, "cpu_avx2"},                                 /* one thread is always busy */
+        {NORMA_TARGET_CPU_AVX2, 64, 0, 0, "cpu_avx2_small"},                          /* nothing fills this: the smallest */
+        {NORMA_TARGET_CPU_PLAIN, 2, 20, 20, "cpu_plain"},                             /* each target has its own rows */
+        {NORMA_TARGET_CPU_AVX512, 2, 20, 20, "cpu_avx512"},                           /* */
+        {NORMA_TARGET_CPU_AVX512, 8, 0, 1, "cpu_avx512_small"},                       /* */
+        {NORMA_TARGET_CPU_PLAIN, 4, INT64_C(1) << 40, INT64_C(1) << 40, "cpu_plain"}, /* more than an int64 counts */
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const norma_tile *largest = largest_of(rows[i].target);
+        assert_non_null(largest);
+        const norma_limits limits = {.target = rows[i].target, .units = rows[i].units};
+        const norma_shape shape = {.rows = rows[i].row_blocks ? rows[i].row_blocks * largest->bm : 1,
+                                   .k = 512,
+                                   .n = rows[i].col_blocks ? rows[i].col_blocks * largest->bn : 1,
+                                   .x_dtype = NORMA_F32,
+                                   .weight_dtype = NORMA_F32};
+        const char *reason = NULL;
+        const norma_tile *tile = norma_tile_select(NORMA_KERNEL_RMSNORM_LINEAR_TILED, &shape, &limits, &reason);
+        assert_non_null(tile);
+        assert_string_equal(tile->name, rows[i].name);
+        assert_non_null(reason);
+        assert_true(reason[0] != 0);
+    }
+}
+
+static void kernel_without_rows_has_no_tile(void **state) {
+    (void)state;
+    const norma_limits limits = {.target = NORMA_TARGET_CPU_PLAIN, .units = 1};
+    const norma_shape shape = {.rows = 1, .k = 1, .n = 1};
+    const char *reason = NULL;
+    assert_null(norma_tile_select(NORMA_KERNEL_STREAM, &shape, &limits, &reason));
+    assert_non_null(reason);
+}
+
+/* Walks all tiles of a random problem and counts how often each element of each part is visited. */
+static void walk(test_sequence *random, int number) {
+    norma_index n[NORMA_MAX_PARTS] = {0};
+    const int parts = 1 + test_pick(random, NORMA_MAX_PARTS);
+    for (int p = 0; p < parts; p++) n[p] = 1 + test_pick(random, 20);
+    const norma_index rows = 1 + test_pick(random, 30);
+    const norma_index bm = 1 + test_pick(random, 8);
+    const norma_index bn = 1 + test_pick(random, 8);
+    const norma_index group = 1 + test_pick(random, 6);
+
+    unsigned char visits[NORMA_MAX_PARTS][30][20] = {{{0}}};
+    const norma_index row_tiles = norma_ceil_div(rows, bm);
+    const norma_index col_tiles = norma_col_tiles(n, parts, bn);
+    for (norma_index index = 0; index < row_tiles * col_tiles; index++) {
+        const norma_tile_coord coord = norma_tile_at(index, row_tiles, col_tiles, group);
+        const norma_tile_place place = norma_tile_locate(coord, rows, n, parts, bm, bn);
+        assert_in_range(place.part, 0, parts - 1);
+        assert_in_range(place.rows, 1, bm);
+        assert_in_range(place.cols, 1, bn);
+        assert_true(place.row >= 0 && place.row + place.rows <= rows);
+        assert_true(place.col >= 0 && place.col + place.cols <= n[place.part]);
+        for (norma_index i = 0; i < place.rows; i++)
+            for (norma_index j = 0; j < place.cols; j++) visits[place.part][place.row + i][place.col + j]++;
+    }
+    for (int p = 0; p < parts; p++)
+        for (norma_index i = 0; i < rows; i++)
+            for (norma_index j = 0; j < n[p]; j++)
+                if (visits[p][i][j] != 1)
+                    fail_msg("walk %d of seed 5: element (%d, %d) of part %d is visited %d times", number, (int)i, (int)j, p,
+                             visits[p][i][j]);
+}
+
+static void every_element_belongs_to_one_tile(void **state) {
+    (void)state;
+    test_sequence random = {.seed = 5};
+    for (int i = 0; i < RANDOM_WALKS; i++) walk(&random, i);
+}
+
+static void neighbours_in_a_group_share_a_column(void **state) {
+    (void)state;
+    /* The picture in tile_index.h: two row tiles to a group, five column tiles. */
+    static const struct {
+        norma_index index, row_tile, col_tile;
+    } rows[] = {{0, 0, 0}, {1, 1, 0}, {2, 0, 1}, {3, 1, 1}, {8, 0, 4}, {9, 1, 4}, {10, 2, 0}, {11, 2, 1}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const norma_tile_coord coord = norma_tile_at(rows[i].index, 3, 5, 2);
+        assert_int_equal(coord.row_tile, rows[i].row_tile);
+        assert_int_equal(coord.col_tile, rows[i].col_tile);
+    }
+}
+
+static void splits_partition_k_in_whole_steps(void **state) {
+    (void)state;
+    test_sequence random = {.seed = 6};
+    for (int i = 0; i < RANDOM_WALKS; i++) {
+        const norma_index k = test_size(&random, 100000);
+        const norma_index bk = 1 + test_pick(&random, 64);
+        const norma_index splits = 1 + test_pick(&random, 40);
+        assert_int_equal(norma_split_begin(k, bk, splits, 0), 0);
+        assert_int_equal(norma_split_begin(k, bk, splits, splits), k);
+        for (norma_index s = 0; s < splits; s++) {
+            const norma_index begin = norma_split_begin(k, bk, splits, s);
+            assert_true(begin <= norma_split_begin(k, bk, splits, s + 1));
+            assert_true(begin == k || begin % bk == 0);
+        }
+    }
+}
+
+static void elements_are_addressed_past_32_bits(void **state) {
+    (void)state;
+    const norma_index wide = INT64_C(1) << 31;
+    assert_int_equal(norma_element_at(3, 5, 2, 7 * wide, wide, 1), 7 * wide + wide + 5);
+    assert_int_equal(norma_element_at(1, 0, 2, 0, wide, 1), wide);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tiles_are_found_by_name),
+        cmocka_unit_test(selection_follows_the_table),
+        cmocka_unit_test(kernel_without_rows_has_no_tile),
+        cmocka_unit_test(every_element_belongs_to_one_tile),
+        cmocka_unit_test(neighbours_in_a_group_share_a_column),
+        cmocka_unit_test(splits_partition_k_in_whole_steps),
+        cmocka_unit_test(elements_are_addressed_past_32_bits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
