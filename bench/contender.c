@@ -1,0 +1,156 @@
+/* Preparing, binding and running contenders. */
+#include "contender.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "front/validate.h"
+
+static norma_rmsnorm_desc norm_desc(const bench_case *which) {
+    norma_rmsnorm_desc desc = norma_rmsnorm_desc_init();
+    desc.k = which->k;
+    desc.max_rows = which->m;
+    desc.contract = which->contract;
+    desc.x.dtype = desc.out.dtype = which->dtype;
+    if (!which->folded) desc.gamma.dtype = which->dtype;
+    return desc;
+}
+
+/* W lies as nn.Linear stores it. */
+static norma_rmsnorm_linear_desc linear_desc(bench_role role, const bench_case *which) {
+    norma_rmsnorm_linear_desc desc = norma_rmsnorm_linear_desc_init();
+    desc.k = which->k;
+    desc.max_rows = which->m;
+    desc.contract = which->contract;
+    if (which->weights_static && role == BENCH_NORMA) desc.flags = NORMA_WEIGHTS_STATIC;
+    desc.x.dtype = which->dtype;
+    if (!which->folded && role != BENCH_GEMM) desc.gamma.dtype = which->dtype;
+    desc.part[0].n = which->n;
+    desc.part[0].weight = norma_layout_transposed(which->dtype, which->k);
+    desc.part[0].out.dtype = which->dtype;
+    return desc;
+}
+
+/* Copies x to out, or reads all of W. */
+static norma_problem stream_problem(const bench_case *which) {
+    const bool copies = which->op == NORMA_OP_RMSNORM;
+    norma_problem problem;
+    memset(&problem, 0, sizeof problem);
+    problem.op = copies ? NORMA_OP_STREAM_COPY : NORMA_OP_STREAM_READ;
+    problem.k = which->k;
+    problem.x.layout = norma_layout_strided(which->dtype, which->k, 1);
+    problem.out.layout = copies ? problem.x.layout : norma_layout_strided(NORMA_F32, 1, 1);
+    return problem;
+}
+
+static norma_status problem_of(bench_role role, const bench_case *which, norma_problem *out_problem) {
+    norma_status status = NORMA_OK;
+    if (role == BENCH_STREAM) {
+        *out_problem = stream_problem(which);
+    } else if (role == BENCH_NORM || which->op == NORMA_OP_RMSNORM) {
+        const norma_rmsnorm_desc desc = norm_desc(which);
+        status = norma_problem_from_rmsnorm(&desc, out_problem);
+    } else {
+        const norma_rmsnorm_linear_desc desc = linear_desc(role, which);
+        status = norma_problem_from_rmsnorm_linear(&desc, out_problem);
+        if (role == BENCH_GEMM) out_problem->op = NORMA_OP_LINEAR;
+    }
+    out_problem->batch = 1;
+    out_problem->m = out_problem->op == NORMA_OP_STREAM_READ ? which->n : which->m;
+    return status;
+}
+
+static norma_status create_norma(bench_contender *contender, const bench_case *which, const char *route) {
+    norma_context *context = contender->operands->context;
+    if (route) return norma_plan_create(context, &contender->problem, which->m, route, &contender->plan);
+    if (which->op == NORMA_OP_RMSNORM) {
+        const norma_rmsnorm_desc desc = norm_desc(which);
+        return norma_rmsnorm_plan_create(context, &desc, &contender->plan);
+    }
+    const norma_rmsnorm_linear_desc desc = linear_desc(BENCH_NORMA, which);
+    return norma_rmsnorm_linear_plan_create(context, &desc, &contender->plan);
+}
+
+static norma_status create_peer(bench_contender *contender, bench_role role) {
+    static const char *const routes[BENCH_ROLE_COUNT] = {
+        [BENCH_PAIR] = "pair", [BENCH_GEMM] = "linear_blas", [BENCH_NORM] = "rmsnorm_rows", [BENCH_STREAM] = "stream"};
+    return norma_plan_create(contender->operands->context, &contender->problem, contender->problem.m, routes[role],
+                             &contender->plan);
+}
+
+static norma_status drop_peer(bench_contender *contender, const char *why) {
+    bench_contender_destroy(contender);
+    snprintf(contender->missing, sizeof contender->missing, "%s", why);
+    return NORMA_OK;
+}
+
+static norma_status note_kernel(bench_contender *contender) {
+    norma_plan_info info = {.struct_size = sizeof info};
+    const norma_status status = norma_plan_get_info(contender->plan, contender->problem.m, &info);
+    snprintf(contender->kernel, sizeof contender->kernel, "%s", info.kernel);
+    return status;
+}
+
+norma_status bench_contender_create(bench_contender *contender, bench_role role, const bench_case *which,
+                                    const bench_operands *operands, const char *route) {
+    memset(contender, 0, sizeof *contender);
+    contender->operands = operands;
+    if (which->op == NORMA_OP_RMSNORM && role != BENCH_NORMA && role != BENCH_STREAM) return NORMA_OK;
+    contender->public_entry = role == BENCH_NORMA;
+
+    norma_status status = problem_of(role, which, &contender->problem);
+    if (status != NORMA_OK) return status;
+    status = role == BENCH_NORMA ? create_norma(contender, which, route) : create_peer(contender, role);
+    if (status == NORMA_ERROR_UNSUPPORTED) return drop_peer(contender, norma_last_error());
+    if (status != NORMA_OK) return status;
+
+    status = note_kernel(contender);
+    if (role == BENCH_PAIR && !strstr(contender->kernel, norma_kernel_name(NORMA_KERNEL_LINEAR_BLAS)))
+        return drop_peer(contender, "the device has no vendor product for this dtype");
+    return status;
+}
+
+void bench_contender_destroy(bench_contender *contender) {
+    norma_plan_destroy(contender->plan);
+    contender->plan = NULL;
+}
+
+void bench_contender_bind(bench_contender *contender, int64_t set) {
+    const bench_operands *operands = contender->operands;
+    norma_problem *problem = &contender->problem;
+    const bool reads_weight = problem->op == NORMA_OP_STREAM_READ;
+    problem->x.buffer = reads_weight ? bench_operands_weight(operands, set) : bench_operands_x(operands, set);
+    if (norma_tensor_present(&problem->gamma)) problem->gamma.buffer = bench_operands_gamma(operands, set);
+    if (problem->parts > 0) {
+        problem->part[0].weight.buffer = bench_operands_weight(operands, set);
+        problem->part[0].out.buffer = bench_operands_out(operands, set);
+    } else {
+        problem->out.buffer = bench_operands_out(operands, set);
+    }
+}
+
+static norma_status run_norm(const bench_contender *contender) {
+    const norma_problem *problem = &contender->problem;
+    norma_rmsnorm_args args = norma_rmsnorm_args_init();
+    args.m = problem->m;
+    args.x = problem->x.buffer;
+    args.gamma = problem->gamma.buffer;
+    args.out = problem->out.buffer;
+    return norma_rmsnorm_plan_run(contender->plan, &args);
+}
+
+static norma_status run_linear(const bench_contender *contender) {
+    const norma_problem *problem = &contender->problem;
+    norma_rmsnorm_linear_args args = norma_rmsnorm_linear_args_init();
+    args.m = problem->m;
+    args.x = problem->x.buffer;
+    args.gamma = problem->gamma.buffer;
+    args.part[0].weight = problem->part[0].weight.buffer;
+    args.part[0].out = problem->part[0].out.buffer;
+    return norma_rmsnorm_linear_plan_run(contender->plan, &args);
+}
+
+norma_status bench_contender_run(bench_contender *contender) {
+    if (!contender->public_entry) return norma_plan_run(contender->plan, &contender->problem);
+    return contender->problem.op == NORMA_OP_RMSNORM ? run_norm(contender) : run_linear(contender);
+}

@@ -1,0 +1,29 @@
+/* The rows to run: suites.def and --shape, expanded by the command line. */
+#ifndef NORMA_BENCH_SUITE_H
+#define NORMA_BENCH_SUITE_H
+
+#include "options.h"
+#include "problem.h"
+
+/* One row to run. */
+typedef struct bench_case {
+    const char *suite, *label;
+    norma_op op; /* NORMA_OP_RMSNORM or NORMA_OP_RMSNORM_LINEAR */
+    norma_dtype dtype;
+    norma_contract contract;
+    bool folded;
+    int64_t m, k, n; /* n = 0 for NORMA_OP_RMSNORM */
+    bool weights_static;
+} bench_case;
+
+/* Fills *out_cases, which the caller frees, grouped by dtype and otherwise in the table's order. Returns how many, or -1 if
+ * memory ran out. */
+int bench_suite_expand(const bench_options *options, bench_scale scale, bench_case **out_cases);
+
+const char *bench_op_name(norma_op op);
+
+/* Bytes of all operands of a case, each once, and its operations. */
+double bench_case_bytes(const bench_case *which);
+double bench_case_operations(const bench_case *which);
+
+#endif
