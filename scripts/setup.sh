@@ -1,0 +1,47 @@
+# Sourced by scripts/test and scripts/bench: goes to the root of the repository and installs what is missing from the
+# distribution (Debian 12, Ubuntu 24.04). When nothing is missing it only looks.
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# What the project needs: a package, and a command that succeeds if what the package brings is there.
+requirements() {
+    cat <<'END'
+build-essential       command -v cc && command -v c++
+cmake                 command -v cmake
+ninja-build           command -v ninja
+pkg-config            command -v pkg-config
+libcmocka-dev         pkg-config --exists cmocka
+libopenblas0-pthread  ldconfig -p | grep 'libopenblas\.so\.0'
+python3               command -v python3
+python3-matplotlib    python3 -c 'import importlib.util as u, sys; sys.exit(u.find_spec("matplotlib") is None)'
+END
+}
+
+missing_packages() {
+    local package probe
+    while read -r package probe; do
+        PATH="$PATH:/usr/sbin:/sbin" bash -c "$probe" >/dev/null 2>&1 || echo "$package"
+    done < <(requirements)
+}
+
+install_missing() {
+    local missing as_root=()
+    mapfile -t missing < <(missing_packages)
+    [ ${#missing[@]} -eq 0 ] && return
+    echo "installing: ${missing[*]}"
+    if ! command -v apt-get >/dev/null; then
+        echo "this system has no apt-get; install what these Debian packages hold, then run this again" >&2
+        return 1
+    fi
+    if [ "$(id -u)" -ne 0 ]; then
+        if ! command -v sudo >/dev/null; then
+            echo "this needs root or sudo; or install these packages, then run this again" >&2
+            return 1
+        fi
+        as_root=(sudo)
+    fi
+    "${as_root[@]}" apt-get update
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"
+}
+
+install_missing

@@ -1,0 +1,15 @@
+# Fails if LIBRARY asks the loader for anything but the C library's own parts: vendor libraries are opened at run time.
+cmake_policy(VERSION 3.22)
+
+execute_process(COMMAND ${READELF} -d ${LIBRARY} OUTPUT_VARIABLE table COMMAND_ERROR_IS_FATAL ANY)
+string(REGEX MATCHALL "\\(NEEDED\\)[^\n]*" entries "${table}")
+if(NOT entries)
+  message(FATAL_ERROR "no NEEDED entry in ${LIBRARY}: not even libc?\n${table}")
+endif()
+foreach(entry IN LISTS entries)
+  string(REGEX MATCH "\\[([^]]+)\\]" ignored "${entry}")
+  set(library ${CMAKE_MATCH_1})
+  if(NOT library MATCHES "^(libc|libm|libpthread|libdl|ld-linux[-a-z0-9_]*)\\.so")
+    message(SEND_ERROR "libnorma needs ${library}")
+  endif()
+endforeach()
