@@ -192,6 +192,8 @@ double norma_bound_linear(const norma_problem *problem, double value, double mag
     double error = fp32_units * norma_dtype_unit(NORMA_F32) * magnitude;
     double underflow = (double)problem->k * FACTOR_LIMIT * half_spacing(NORMA_F32, 0);
     if (problem->op == NORMA_OP_RMSNORM_LINEAR) {
+        if (norma_problem_h_dtype(problem) == NORMA_BF16)
+            underflow = (double)problem->k * FACTOR_LIMIT * half_spacing(NORMA_BF16, 0);
         error += flip_units(problem) * norma_dtype_unit(norma_problem_h_dtype(problem)) * magnitude;
         underflow *= fmax(1, 1 / sqrt((double)problem->eps));
     }

@@ -11,10 +11,8 @@
 #define CPU_PAIR_ROWS     64
 #define CPU_PAIR_MULTIPLY (INT64_C(1) << 27)
 
-/* The same on a GPU: up to so many rows decode kernels stream W; past so many the vendor's product after a norm of its own
- * is ahead of the tiled kernel. To be measured on each new kernel. */
+/* On a GPU, up to so many rows a kernel that streams W is the one to have where the vendor's product is not to be had. */
 #define GPU_SKINNY_ROWS 16
-#define GPU_PAIR_ROWS   65
 
 /* For batch-invariant calls the tile row must not depend on the rows: it is chosen for this many. */
 #define INVARIANT_ROWS 1024
@@ -50,6 +48,14 @@ static void add_linear(route_list *list, const norma_problem *problem, norma_ker
     if (norma_tensor_present(&problem->residual)) add(list, NORMA_FORM_RESIDUAL_FIRST, kernel, tile, reason);
 }
 
+/* On a GPU every block of the skinny kernel would add the residual anew, which costs more than a launch that adds it once.
+ */
+static void add_gpu_skinny(route_list *list, const norma_problem *problem, const char *reason) {
+    const norma_kernel kernel = NORMA_KERNEL_RMSNORM_LINEAR_SKINNY;
+    if (norma_tensor_present(&problem->residual)) add(list, NORMA_FORM_RESIDUAL_FIRST, kernel, NULL, reason);
+    add(list, NORMA_FORM_DIRECT, kernel, NULL, reason);
+}
+
 static void add_tiled(route_list *list, const norma_problem *problem, int64_t rows, const norma_limits *limits) {
     const norma_shape shape = shape_of(problem, rows);
     const char *reason;
@@ -72,16 +78,40 @@ static int64_t multiplications(const norma_problem *problem, int64_t rows) {
     return count;
 }
 
-static void add_rmsnorm_linear(route_list *list, const norma_problem *problem, int64_t rows, const norma_limits *limits) {
-    if (problem->flags & NORMA_BATCH_INVARIANT) {
-        add_tiled(list, problem, INVARIANT_ROWS, limits);
-        add(list, NORMA_FORM_DIRECT, NORMA_KERNEL_REFERENCE, NULL, "batch-invariant, whatever the layout");
-        return;
-    }
-    const bool skinny_first = rows <= (is_gpu(limits) ? GPU_SKINNY_ROWS : CPU_SKINNY_ROWS);
-    const bool pair_first = is_gpu(limits) ? rows >= GPU_PAIR_ROWS
-                                           : limits->target == NORMA_TARGET_CPU_PLAIN && rows >= CPU_PAIR_ROWS &&
-                                                 all_fp32(problem) && multiplications(problem, rows) >= CPU_PAIR_MULTIPLY;
+static bool columns_are_contiguous(const norma_problem *problem) {
+    bool contiguous = true;
+    for (int p = 0; p < problem->parts; p++) contiguous = contiguous && problem->part[p].weight.layout.row_stride == 1;
+    return contiguous;
+}
+
+/* Is the kernel that streams W ahead of the pair? Measured on an H200 (bench/results) with weights of 2 to 1880 MB. Both
+ * sides stream W there, so the answer should carry over to other GPUs. */
+static bool gpu_skinny_is_ahead(const norma_problem *problem, int64_t rows) {
+    if (!columns_are_contiguous(problem)) return false;
+    if (all_fp32(problem)) return rows >= 2 && rows <= 8 && problem->k >= 2048;
+    if (rows <= 4) return true;
+    if (rows <= 8) return problem->k <= 8192;
+    const int64_t most = problem->flags & NORMA_WEIGHTS_STATIC ? 4096 : 2048;
+    return rows <= 16 && problem->k <= most && norma_problem_columns(problem) <= most &&
+           problem->contract == NORMA_ROUND_DEFERRED;
+}
+
+static void add_gpu_rmsnorm_linear(route_list *list, const norma_problem *problem, int64_t rows,
+                                   const norma_limits *limits) {
+    const bool ahead = gpu_skinny_is_ahead(problem, rows);
+    const bool few = !ahead && rows <= GPU_SKINNY_ROWS;
+    if (ahead) add_gpu_skinny(list, problem, "few rows: W streams through once");
+    add(list, NORMA_FORM_NORM_FIRST, NORMA_KERNEL_LINEAR_BLAS, NULL, "a product that the vendor does faster");
+    if (few) add_gpu_skinny(list, problem, "few rows, and no vendor product");
+    add_tiled(list, problem, rows, limits);
+    if (!ahead && !few) add_gpu_skinny(list, problem, "no tiled kernel takes it");
+}
+
+static void add_cpu_rmsnorm_linear(route_list *list, const norma_problem *problem, int64_t rows,
+                                   const norma_limits *limits) {
+    const bool skinny_first = rows <= CPU_SKINNY_ROWS;
+    const bool pair_first = limits->target == NORMA_TARGET_CPU_PLAIN && rows >= CPU_PAIR_ROWS && all_fp32(problem) &&
+                            multiplications(problem, rows) >= CPU_PAIR_MULTIPLY;
     if (skinny_first)
         add_linear(list, problem, NORMA_KERNEL_RMSNORM_LINEAR_SKINNY, NULL, "few rows: W streams through once");
     if (pair_first)
@@ -89,6 +119,15 @@ static void add_rmsnorm_linear(route_list *list, const norma_problem *problem, i
     add_tiled(list, problem, rows, limits);
     if (!skinny_first) add_linear(list, problem, NORMA_KERNEL_RMSNORM_LINEAR_SKINNY, NULL, "no tiled kernel takes it");
     if (!pair_first) add(list, NORMA_FORM_NORM_FIRST, NORMA_KERNEL_LINEAR_BLAS, NULL, "no fused kernel takes it");
+}
+
+static void add_rmsnorm_linear(route_list *list, const norma_problem *problem, int64_t rows, const norma_limits *limits) {
+    if (problem->flags & NORMA_BATCH_INVARIANT)
+        add_tiled(list, problem, INVARIANT_ROWS, limits);
+    else if (is_gpu(limits))
+        add_gpu_rmsnorm_linear(list, problem, rows, limits);
+    else
+        add_cpu_rmsnorm_linear(list, problem, rows, limits);
     add(list, NORMA_FORM_DIRECT, NORMA_KERNEL_REFERENCE, NULL, "no faster kernel takes it");
 }
 

@@ -128,8 +128,19 @@ static void a_plain_cpu_leaves_large_fp32_products_to_the_system(void **state) {
 static void routes_of_a_gpu_end_in_a_kernel_that_takes_anything(void **state) {
     (void)state;
     norma_problem half = linear_problem(NORMA_BF16, NORMA_BF16, 1024, 1024);
+    half.part[0].weight.layout = norma_layout_transposed(NORMA_BF16, 1024);
     norma_problem folded = half;
     folded.gamma.layout.dtype = NORMA_NONE;
+    norma_problem longer = linear_problem(NORMA_BF16, NORMA_BF16, 4096, 1024);
+    longer.part[0].weight.layout = norma_layout_transposed(NORMA_BF16, 4096);
+    norma_problem overlapping = longer;
+    overlapping.flags = NORMA_WEIGHTS_STATIC;
+    norma_problem wide = half;
+    wide.part[0].n = 9728;
+    norma_problem fp32 = linear_problem(NORMA_F32, NORMA_F32, 4096, 1024);
+    fp32.part[0].weight.layout = norma_layout_transposed(NORMA_F32, 4096);
+    norma_problem n_contiguous = half;
+    n_contiguous.part[0].weight.layout = norma_layout_strided(NORMA_BF16, 1024, 1);
     norma_problem with_residual = half;
     add_residual(&with_residual, NORMA_BF16, false);
     norma_problem invariant = half;
@@ -142,12 +153,18 @@ static void routes_of_a_gpu_end_in_a_kernel_that_takes_anything(void **state) {
         int64_t rows;
         const char *routes;
     } rows[] = {
-        {"decode", &half, 16, "rmsnorm_linear_skinny rmsnorm_linear_tiled pair/norm reference"},
-        {"between", &half, 64, "rmsnorm_linear_tiled rmsnorm_linear_skinny pair/norm reference"},
-        {"prefill", &half, 65, "pair/norm rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
+        {"decode", &half, 8, "rmsnorm_linear_skinny pair/norm rmsnorm_linear_tiled reference"},
+        {"decode of short rows", &half, 16, "rmsnorm_linear_skinny pair/norm rmsnorm_linear_tiled reference"},
+        {"decode of long rows", &longer, 16, "pair/norm rmsnorm_linear_skinny rmsnorm_linear_tiled reference"},
+        {"calls that overlap", &overlapping, 16, "rmsnorm_linear_skinny pair/norm rmsnorm_linear_tiled reference"},
+        {"decode of wide W", &wide, 16, "pair/norm rmsnorm_linear_skinny rmsnorm_linear_tiled reference"},
+        {"fp32", &fp32, 2, "rmsnorm_linear_skinny pair/norm rmsnorm_linear_tiled reference"},
+        {"fp32, one row", &fp32, 1, "pair/norm rmsnorm_linear_skinny rmsnorm_linear_tiled reference"},
+        {"rows of W", &n_contiguous, 1, "pair/norm rmsnorm_linear_skinny rmsnorm_linear_tiled reference"},
+        {"between", &half, 17, "pair/norm rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
         {"folded prefill", &folded, 4096, "pair/norm rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
         {"residual", &with_residual, 1,
-         "rmsnorm_linear_skinny rmsnorm_linear_skinny/residual rmsnorm_linear_tiled rmsnorm_linear_tiled/residual pair/norm "
+         "rmsnorm_linear_skinny/residual rmsnorm_linear_skinny pair/norm rmsnorm_linear_tiled rmsnorm_linear_tiled/residual "
          "reference"},
         {"invariant", &invariant, 1, "rmsnorm_linear_tiled reference"},
         {"product", &product, 8, "linear_blas rmsnorm_linear_tiled reference"},

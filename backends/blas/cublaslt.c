@@ -1,0 +1,219 @@
+/* The kernel "linear_blas" of the CUDA backend: one product of cuBLASLt per part, summed in fp32 (fp32 operands are not
+ * rounded to TF32), with the bias added before the one rounding of the output.
+ *
+ * It takes x with contiguous rows, W with contiguous rows or columns of x's dtype, outputs with contiguous rows of x's dtype
+ * or fp32, and a contiguous bias of the output's dtype; it refuses the rest. A half output whose rows are not multiples of
+ * 16 bytes takes no bias: cuBLASLt would round before it adds one (seen with cuBLASLt 13.0 on an H200). prepare() searches
+ * for the fastest algorithm for the plan's largest m with aligned addresses. launch() keeps that algorithm for other m where
+ * cuBLASLt allows it, and else takes its first choice, so that a result depends on the shape and not on what ran before. */
+#include "cublaslt.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cublaslt_product.h"
+
+typedef struct lt_part {
+    lt_product product; /* as last run */
+    lt_shape tuned_shape;
+    lt_candidate tuned;  /* for tuned_shape */
+    lt_candidate choice; /* for product.shape */
+    bool ready;          /* choice holds */
+} lt_part;
+
+typedef struct lt_plan {
+    lt_part part[NORMA_MAX_PARTS];
+} lt_plan;
+
+/* The device's session, opened with the newest library that works with its driver. */
+static norma_status open_session(gpu_device *device) {
+    if (device->blas) return NORMA_OK;
+    lt_session *session = calloc(1, sizeof *session);
+    if (!session) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for cuBLASLt");
+    int index = 0;
+    for (const lt_api *api; (api = lt_api_get(index)); index++) {
+        if (api->create(&session->handle) != LT_SUCCESS) continue;
+        session->api = api;
+        device->blas = session;
+        norma_log(&device->base.log, NORMA_LOG_INFO, "cuBLASLt %zu is open", api->version());
+        return NORMA_OK;
+    }
+    free(session);
+    const char *why = index ? "cuBLASLt does not start with this driver" : "libcublasLt was not found";
+    norma_log(&device->base.log, NORMA_LOG_INFO, "%s: products go through kernels of our own", why);
+    return norma_fail(NORMA_ERROR_UNSUPPORTED, "%s", why);
+}
+
+static void close_session(gpu_device *device) {
+    lt_session *session = device->blas;
+    if (!session) return;
+    session->api->destroy(session->handle);
+    free(session);
+    device->blas = NULL;
+}
+
+static int32_t lt_dtype(norma_dtype dtype) {
+    return dtype == NORMA_F16 ? LT_F16 : dtype == NORMA_BF16 ? LT_BF16 : LT_F32;
+}
+
+static bool rows_are_contiguous(const norma_layout *layout, int64_t columns) {
+    return layout->col_stride == 1 && layout->row_stride >= columns;
+}
+
+static bool columns_are_contiguous(const norma_layout *layout, int64_t rows) {
+    return layout->row_stride == 1 && layout->col_stride >= rows;
+}
+
+static const char *objection(const norma_problem *problem, const norma_part *part) {
+    const norma_layout *weight = &part->weight.layout, *out = &part->out.layout, *bias = &part->bias.layout;
+    const norma_dtype dtype = problem->x.layout.dtype;
+    if (!rows_are_contiguous(&problem->x.layout, problem->k)) return "rows of x that are not contiguous";
+    if (weight->dtype != dtype) return "a weight of another dtype than x";
+    if (out->dtype != dtype && out->dtype != NORMA_F32) return "an output of another half dtype than x";
+    if (!rows_are_contiguous(out, part->n)) return "rows of the output that are not contiguous";
+    if (!rows_are_contiguous(weight, part->n) && !columns_are_contiguous(weight, problem->k))
+        return "a weight with neither contiguous rows nor columns";
+    if (bias->dtype != NORMA_NONE && bias->dtype != out->dtype) return "a bias of another dtype than the output";
+    if (bias->dtype != NORMA_NONE && bias->col_stride != 1) return "a bias that is not contiguous";
+    if (bias->dtype != NORMA_NONE && out->dtype != NORMA_F32 && (part->n % 8 != 0 || out->row_stride % 8 != 0))
+        return "a bias on a half output whose rows are not multiples of 16 bytes";
+    return NULL;
+}
+
+/* A batch whose rows all stand at one stride is one taller matrix. */
+static bool batches_join(const norma_problem *problem, const norma_part *part) {
+    const norma_layout *x = &problem->x.layout, *out = &part->out.layout;
+    return problem->batch == 1 ||
+           (x->batch_stride == problem->m * x->row_stride && out->batch_stride == problem->m * out->row_stride);
+}
+
+static lt_shape shape_of(const gpu_device *device, const norma_problem *problem, const norma_part *part) {
+    const norma_layout *weight = &part->weight.layout;
+    const bool join = batches_join(problem, part);
+    const bool transposed = !rows_are_contiguous(weight, part->n);
+    return (lt_shape){
+        .m = join ? problem->batch * problem->m : problem->m,
+        .n = part->n,
+        .k = problem->k,
+        .batch = join ? 1 : problem->batch,
+        .x_ld = problem->x.layout.row_stride,
+        .weight_ld = transposed ? weight->col_stride : weight->row_stride,
+        .out_ld = part->out.layout.row_stride,
+        .x_batch_stride = join ? 0 : problem->x.layout.batch_stride,
+        .out_batch_stride = join ? 0 : part->out.layout.batch_stride,
+        .dtype = lt_dtype(problem->x.layout.dtype),
+        .out_dtype = lt_dtype(part->out.layout.dtype),
+        .weight_transposed = transposed,
+        .bias = norma_tensor_present(&part->bias),
+        .alignment = LT_FULL_ALIGNMENT,
+        .ordinal = device->ordinal,
+    };
+}
+
+/* Also of a plan that prepare() gave up half way. */
+static void discard(gpu_device *device, norma_launch *launch) {
+    lt_plan *plan = launch->native;
+    for (int p = 0; p < NORMA_MAX_PARTS; p++) lt_product_destroy(device, &plan->part[p].product);
+    free(plan);
+}
+
+static norma_status prepare_part(gpu_device *device, const norma_problem *problem, const norma_part *part, lt_part *out) {
+    const char *why = objection(problem, part);
+    if (why) return norma_fail(NORMA_ERROR_UNSUPPORTED, "cuBLASLt does not take %s", why);
+    out->tuned_shape = shape_of(device, problem, part);
+    norma_status status = lt_product_create(device, &out->tuned_shape, &out->product);
+    if (!status) status = lt_product_search(device, &out->product, &out->tuned);
+    out->choice = out->tuned;
+    out->ready = status == NORMA_OK;
+    return status;
+}
+
+static norma_status prepare(gpu_device *device, norma_launch *launch) {
+    const norma_problem *problem = launch->problem;
+    if (problem->op != NORMA_OP_LINEAR) return norma_fail(NORMA_ERROR_UNSUPPORTED, "cuBLASLt computes plain products only");
+    if (problem->flags & NORMA_BATCH_INVARIANT)
+        return norma_fail(NORMA_ERROR_UNSUPPORTED, "cuBLASLt's results depend on the number of rows");
+    norma_status status = open_session(device);
+    if (status) return status;
+    lt_plan *plan = calloc(1, sizeof *plan);
+    if (!plan) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a plan");
+    launch->native = plan;
+    for (int p = 0; !status && p < problem->parts; p++) {
+        if (problem->part[p].n == 0) continue;
+        status = prepare_part(device, problem, &problem->part[p], &plan->part[p]);
+        if (plan->part[p].tuned.workspace_bytes > launch->workspace_bytes)
+            launch->workspace_bytes = plan->part[p].tuned.workspace_bytes;
+    }
+    return status;
+}
+
+/* The largest power of two up to LT_FULL_ALIGNMENT that divides all of `bits`. */
+static int32_t alignment_of(uintptr_t bits) {
+    int32_t alignment = LT_FULL_ALIGNMENT;
+    while (bits % (uintptr_t)alignment != 0) alignment /= 2;
+    return alignment;
+}
+
+/* Does the tuned algorithm serve the product as it is now? */
+static bool tuned_serves(const gpu_device *device, const lt_part *part, size_t workspace_bytes) {
+    const lt_session *session = device->blas;
+    const lt_product *product = &part->product;
+    lt_candidate checked;
+    return product->shape.alignment >= part->tuned_shape.alignment &&
+           session->api->check(session->handle, product->operation, product->weight, product->x, product->out, product->out,
+                               &part->tuned.algorithm, &checked) == LT_SUCCESS &&
+           checked.workspace_bytes <= workspace_bytes;
+}
+
+/* Makes the part's product fit `shape` and chooses its algorithm. */
+static norma_status adapt(gpu_device *device, lt_part *part, const lt_shape *shape, size_t workspace_bytes) {
+    part->ready = false;
+    norma_status status = lt_product_reshape(device, &part->product, shape);
+    if (status) return status;
+    part->choice = part->tuned;
+    if (!tuned_serves(device, part, workspace_bytes)) {
+        int count = 0;
+        status = lt_product_candidates(device, &part->product, workspace_bytes, 1, &part->choice, &count);
+    }
+    part->ready = status == NORMA_OK;
+    return status;
+}
+
+static norma_status launch_part(gpu_device *device, const norma_launch *launch, int index) {
+    const norma_problem *problem = launch->problem;
+    const norma_part *part = &problem->part[index];
+    lt_part *planned = &((lt_plan *)launch->native)->part[index];
+    const lt_operands operands = {
+        .x = gpu_view(&problem->x).data,
+        .weight = gpu_view(&part->weight).data,
+        .bias = gpu_view(&part->bias).data,
+        .out = gpu_view(&part->out).data,
+        .workspace = (char *)launch->workspace.data + launch->workspace.offset_bytes,
+        .workspace_bytes = launch->workspace_bytes,
+    };
+    lt_shape shape = shape_of(device, problem, part);
+    shape.alignment = alignment_of((uintptr_t)operands.x | (uintptr_t)operands.weight | (uintptr_t)operands.bias |
+                                   (uintptr_t)operands.out);
+    if (!planned->ready || memcmp(&shape, &planned->product.shape, sizeof shape) != 0) {
+        const norma_status status = adapt(device, planned, &shape, launch->workspace_bytes);
+        if (status) return status;
+    }
+    norma_log(&device->base.log, NORMA_LOG_DEBUG, "cublasLtMatmul: m %lld, n %lld, k %lld, batch %lld, workspace %zu bytes",
+              (long long)shape.m, (long long)shape.n, (long long)shape.k, (long long)shape.batch, launch->workspace_bytes);
+    return lt_product_run(device, &planned->product, &planned->choice.algorithm, &operands, device->stream);
+}
+
+static norma_status launch(gpu_device *device, const norma_launch *launch_data) {
+    norma_status status = NORMA_OK;
+    for (int p = 0; !status && p < launch_data->problem->parts; p++)
+        if (launch_data->problem->part[p].n > 0) status = launch_part(device, launch_data, p);
+    return status;
+}
+
+const gpu_operation cublaslt_linear = {
+    .kernel = NORMA_KERNEL_LINEAR_BLAS,
+    .prepare = prepare,
+    .launch = launch,
+    .discard = discard,
+    .close = close_session,
+};

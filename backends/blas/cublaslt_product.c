@@ -1,0 +1,161 @@
+/* One product for cuBLASLt: its descriptions, its candidates and its launch. */
+#include "cublaslt_product.h"
+
+norma_status lt_check(gpu_device *device, int status, const char *call) {
+    if (status == LT_SUCCESS) return NORMA_OK;
+    const lt_session *session = device->blas;
+    const char *name = session->api->status_name(status);
+    if (status == LT_ALLOC_FAILED) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "%s failed with %s", call, name);
+    if (status != LT_NOT_SUPPORTED && status != LT_INVALID_VALUE && status != LT_ARCH_MISMATCH) {
+        /* A device that has faulted shows here as an inner error or a failed execution: the driver knows better. */
+        void *stream;
+        norma_status fault = gpu_own_stream(device, &stream);
+        if (!fault) fault = GPU_CALL(device->driver, stream_sync, stream);
+        if (fault == NORMA_ERROR_DEVICE_LOST) return fault;
+        if (status != LT_INTERNAL_ERROR) return norma_fail(NORMA_ERROR_DEVICE, "%s failed with %s (%d)", call, name, status);
+    }
+    return norma_fail(NORMA_ERROR_UNSUPPORTED, "%s refuses this product with %s (%d)", call, name, status);
+}
+
+static norma_status set_matrix(gpu_device *device, void *matrix, int attribute, const void *value, size_t bytes) {
+    const lt_session *session = device->blas;
+    return lt_check(device, session->api->matrix_set(matrix, attribute, value, bytes), "cublasLtMatrixLayoutSetAttribute");
+}
+
+static norma_status set_operation(gpu_device *device, void *operation, int attribute, const void *value, size_t bytes) {
+    const lt_session *session = device->blas;
+    return lt_check(device, session->api->operation_set(operation, attribute, value, bytes),
+                    "cublasLtMatmulDescSetAttribute");
+}
+
+static norma_status create_matrix(gpu_device *device, int dtype, int64_t rows, int64_t cols, int64_t ld, void **out_matrix) {
+    const lt_session *session = device->blas;
+    return lt_check(device, session->api->matrix_create(out_matrix, dtype, (uint64_t)rows, (uint64_t)cols, ld),
+                    "cublasLtMatrixLayoutCreate");
+}
+
+static norma_status create_operation(gpu_device *device, const lt_shape *shape, void **out_operation) {
+    const lt_session *session = device->blas;
+    norma_status status =
+        lt_check(device, session->api->operation_create(out_operation, LT_COMPUTE_F32, LT_F32), "cublasLtMatmulDescCreate");
+    const int32_t transposed = LT_TRANSPOSED;
+    if (!status && shape->weight_transposed)
+        status = set_operation(device, *out_operation, LT_OPERATION_TRANSPOSE_A, &transposed, sizeof transposed);
+    if (!status && shape->bias) {
+        const uint32_t epilogue = LT_EPILOGUE_BIAS;
+        status = set_operation(device, *out_operation, LT_OPERATION_EPILOGUE, &epilogue, sizeof epilogue);
+    }
+    return status;
+}
+
+norma_status lt_product_create(gpu_device *device, const lt_shape *shape, lt_product *out_product) {
+    lt_product product = {.shape = *shape};
+    norma_status status = create_operation(device, shape, &product.operation);
+    if (!status && shape->weight_transposed)
+        status = create_matrix(device, shape->dtype, shape->k, shape->n, shape->weight_ld, &product.weight);
+    else if (!status)
+        status = create_matrix(device, shape->dtype, shape->n, shape->k, shape->weight_ld, &product.weight);
+    if (!status) status = create_matrix(device, shape->dtype, shape->k, shape->m, shape->x_ld, &product.x);
+    if (!status) status = create_matrix(device, shape->out_dtype, shape->n, shape->m, shape->out_ld, &product.out);
+    if (!status) status = lt_product_reshape(device, &product, shape);
+    if (status)
+        lt_product_destroy(device, &product);
+    else
+        *out_product = product;
+    return status;
+}
+
+void lt_product_destroy(gpu_device *device, lt_product *product) {
+    const lt_session *session = device->blas;
+    if (product->operation) session->api->operation_destroy(product->operation);
+    if (product->x) session->api->matrix_destroy(product->x);
+    if (product->weight) session->api->matrix_destroy(product->weight);
+    if (product->out) session->api->matrix_destroy(product->out);
+    *product = (lt_product){0};
+}
+
+norma_status lt_product_reshape(gpu_device *device, lt_product *product, const lt_shape *shape) {
+    const uint64_t m = (uint64_t)shape->m;
+    const int32_t batch = (int32_t)shape->batch;
+    if (batch != shape->batch)
+        return norma_fail(NORMA_ERROR_UNSUPPORTED, "cuBLASLt takes no batch of %lld", (long long)shape->batch);
+    const struct {
+        void *matrix;
+        int attribute;
+        const void *value;
+        size_t bytes;
+    } settings[] = {
+        {product->x, LT_MATRIX_COLS, &m, sizeof m},
+        {product->out, LT_MATRIX_COLS, &m, sizeof m},
+        {product->x, LT_MATRIX_BATCH, &batch, sizeof batch},
+        {product->weight, LT_MATRIX_BATCH, &batch, sizeof batch},
+        {product->out, LT_MATRIX_BATCH, &batch, sizeof batch},
+        {product->x, LT_MATRIX_BATCH_STRIDE, &shape->x_batch_stride, sizeof shape->x_batch_stride},
+        {product->out, LT_MATRIX_BATCH_STRIDE, &shape->out_batch_stride, sizeof shape->out_batch_stride},
+    };
+    norma_status status = NORMA_OK;
+    for (size_t i = 0; !status && i < sizeof settings / sizeof *settings; i++)
+        status = set_matrix(device, settings[i].matrix, settings[i].attribute, settings[i].value, settings[i].bytes);
+    /* The search reads the bias's alignment from its address. */
+    const void *const address = (const void *)(uintptr_t)shape->alignment;
+    if (!status && shape->bias)
+        status = set_operation(device, product->operation, LT_OPERATION_BIAS, &address, sizeof address);
+    if (!status) product->shape = *shape;
+    return status;
+}
+
+norma_status lt_product_run(gpu_device *device, const lt_product *product, const lt_algorithm *algorithm,
+                            const lt_operands *operands, void *stream) {
+    const lt_session *session = device->blas;
+    const float one = 1, zero = 0;
+    if (product->shape.bias) {
+        const norma_status status =
+            set_operation(device, product->operation, LT_OPERATION_BIAS, &operands->bias, sizeof operands->bias);
+        if (status) return status;
+    }
+    return lt_check(device,
+                    session->api->multiply(session->handle, product->operation, &one, operands->weight, product->weight,
+                                           operands->x, product->x, &zero, operands->out, product->out, operands->out,
+                                           product->out, algorithm, operands->workspace, operands->workspace_bytes, stream),
+                    "cublasLtMatmul");
+}
+
+static norma_status create_search(gpu_device *device, const lt_shape *shape, size_t workspace_bytes, void **out_search) {
+    const lt_session *session = device->blas;
+    int status = session->api->search_create(out_search);
+    if (status) return lt_check(device, status, "cublasLtMatmulPreferenceCreate");
+    const uint64_t workspace = workspace_bytes;
+    const uint32_t reductions = LT_REDUCE_IN_COMPUTE_TYPE;
+    const uint32_t alignment = (uint32_t)shape->alignment;
+    const struct {
+        int attribute;
+        const void *value;
+        size_t bytes;
+    } settings[] = {
+        {LT_SEARCH_WORKSPACE_BYTES, &workspace, sizeof workspace}, {LT_SEARCH_REDUCTIONS, &reductions, sizeof reductions},
+        {LT_SEARCH_ALIGNMENT_A, &alignment, sizeof alignment},     {LT_SEARCH_ALIGNMENT_B, &alignment, sizeof alignment},
+        {LT_SEARCH_ALIGNMENT_C, &alignment, sizeof alignment},     {LT_SEARCH_ALIGNMENT_D, &alignment, sizeof alignment},
+    };
+    for (size_t i = 0; !status && i < sizeof settings / sizeof *settings; i++)
+        status = session->api->search_set(*out_search, settings[i].attribute, settings[i].value, settings[i].bytes);
+    return lt_check(device, status, "cublasLtMatmulPreferenceSetAttribute");
+}
+
+norma_status lt_product_candidates(gpu_device *device, const lt_product *product, size_t workspace_bytes, int wanted,
+                                   lt_candidate *out_candidates, int *out_count) {
+    const lt_session *session = device->blas;
+    void *search = NULL;
+    norma_status status = create_search(device, &product->shape, workspace_bytes, &search);
+    if (!status)
+        status = lt_check(device,
+                          session->api->search(session->handle, product->operation, product->weight, product->x,
+                                               product->out, product->out, search, wanted, out_candidates, out_count),
+                          "cublasLtMatmulAlgoGetHeuristic");
+    if (search) session->api->search_destroy(search);
+    if (status) return status;
+    int usable = 0;
+    for (int i = 0; i < *out_count; i++)
+        if (out_candidates[i].status == LT_SUCCESS) out_candidates[usable++] = out_candidates[i];
+    *out_count = usable;
+    return usable ? NORMA_OK : norma_fail(NORMA_ERROR_UNSUPPORTED, "cuBLASLt has no algorithm for this product");
+}

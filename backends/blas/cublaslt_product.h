@@ -1,0 +1,65 @@
+/* One product for cuBLASLt and the choice of its algorithm.
+ *
+ * Row-major out (m x n) = x (m x k) W (k x n) is, column by column, out' (n x m) = W' (n x k) x' (k x m): A is W, B is x. */
+#ifndef NORMA_BLAS_CUBLASLT_PRODUCT_H
+#define NORMA_BLAS_CUBLASLT_PRODUCT_H
+
+#include "../gpu/device.h"
+#include "cublaslt_api.h"
+
+#define LT_MAX_WORKSPACE_BYTES ((size_t)32 << 20)
+#define LT_FULL_ALIGNMENT      16
+
+/* What an open device keeps for cuBLASLt. */
+typedef struct lt_session {
+    const lt_api *api;
+    void *handle;
+} lt_session;
+
+/* Everything that the choice of an algorithm depends on. Plain numbers without gaps: compared by their bytes. */
+typedef struct lt_shape {
+    int64_t m, n, k, batch;
+    int64_t x_ld, weight_ld, out_ld;
+    int64_t x_batch_stride, out_batch_stride;
+    int32_t dtype, out_dtype; /* LT_F32, ...; of x and W, and of out and the bias */
+    int32_t weight_transposed;
+    int32_t bias;
+    int32_t alignment; /* bytes that every address is a multiple of, at most LT_FULL_ALIGNMENT */
+    int32_t ordinal;   /* of the device */
+} lt_shape;
+
+/* A shape with cuBLASLt's descriptions of it. */
+typedef struct lt_product {
+    lt_shape shape;
+    void *operation, *x, *weight, *out;
+} lt_product;
+
+typedef struct lt_operands {
+    const void *x, *weight, *bias;
+    void *out;
+    void *workspace;
+    size_t workspace_bytes;
+} lt_operands;
+
+/* Turns cuBLASLt's status into one of ours, with a sentence that names the call. */
+norma_status lt_check(gpu_device *device, int status, const char *call);
+
+norma_status lt_product_create(gpu_device *device, const lt_shape *shape, lt_product *out_product);
+void lt_product_destroy(gpu_device *device, lt_product *product);
+
+/* Changes m, batch, batch strides and alignment; the rest must be as it was. */
+norma_status lt_product_reshape(gpu_device *device, lt_product *product, const lt_shape *shape);
+
+norma_status lt_product_run(gpu_device *device, const lt_product *product, const lt_algorithm *algorithm,
+                            const lt_operands *operands, void *stream);
+
+/* Asks cuBLASLt for up to `wanted` algorithms that need at most `workspace_bytes`, best guess first. None is
+ * NORMA_ERROR_UNSUPPORTED. */
+norma_status lt_product_candidates(gpu_device *device, const lt_product *product, size_t workspace_bytes, int wanted,
+                                   lt_candidate *out_candidates, int *out_count);
+
+/* The fastest of the candidates, timed on random operands, unless the process has searched for this shape before: so every
+ * context of the process computes the same bits. Where there is no memory to time in, cuBLASLt's own first choice. */
+norma_status lt_product_search(gpu_device *device, const lt_product *product, lt_candidate *out_choice);
+
+#endif

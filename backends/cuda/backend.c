@@ -1,0 +1,79 @@
+/* The CUDA backend: the shared host code of backends/gpu with CUDA's names, numbers, device code and vendor library. */
+#include <stdio.h>
+
+#include "../backend_list.h"
+#include "../blas/cublaslt.h"
+#include "../gpu/device.h"
+#include "driver.h"
+#include "images.h"
+
+static norma_status arch(const gpu_driver *driver, int ordinal, int *out_arch, char *name, size_t name_bytes) {
+    int major, minor;
+    norma_status status = GPU_CALL(driver, device_attribute, &major, CUDA_ATTRIBUTE_MAJOR, ordinal);
+    if (!status) status = GPU_CALL(driver, device_attribute, &minor, CUDA_ATTRIBUTE_MINOR, ordinal);
+    if (status) return status;
+    *out_arch = 10 * major + minor;
+    snprintf(name, name_bytes, "sm_%d", *out_arch);
+    return NORMA_OK;
+}
+
+static void version(const gpu_driver *driver, char *text, size_t text_bytes) {
+    int number = 0;
+    if (driver->version(&number) != GPU_SUCCESS) number = 0;
+    snprintf(text, text_bytes, "CUDA %d.%d", number / 1000, number % 1000 / 10);
+}
+
+static const gpu_platform platform = {
+    .backend = &norma_backend_cuda,
+    .maker = "NVIDIA",
+    .target = NORMA_TARGET_CUDA,
+    .oldest_arch = 80,
+    .extended_arch = 90,
+    .attributes =
+        {
+            [GPU_ATTRIBUTE_UNITS] = CUDA_ATTRIBUTE_MULTIPROCESSORS,
+            [GPU_ATTRIBUTE_WAVE] = CUDA_ATTRIBUTE_WARP_SIZE,
+            [GPU_ATTRIBUTE_BLOCK_THREADS] = CUDA_ATTRIBUTE_BLOCK_THREADS,
+            [GPU_ATTRIBUTE_BLOCK_SHARED_BYTES] = CUDA_ATTRIBUTE_BLOCK_SHARED_BYTES,
+            [GPU_ATTRIBUTE_CACHE_BYTES] = CUDA_ATTRIBUTE_L2_BYTES,
+            [GPU_ATTRIBUTE_READS_HOST_MEMORY] = CUDA_ATTRIBUTE_PAGEABLE_ACCESS,
+        },
+    .images = cuda_images,
+    .image_count = CUDA_IMAGE_COUNT,
+    .linear_blas = &cublaslt_linear,
+    .driver = cuda_driver,
+    .arch = arch,
+    .version = version,
+};
+
+static void probe(norma_backend_info *out_info) {
+    gpu_probe(&platform, out_info);
+}
+
+static norma_status describe(int index, norma_device_info *out_info) {
+    return gpu_describe(&platform, index, out_info);
+}
+
+static norma_status open(const norma_open_desc *desc, norma_device **out_device) {
+    return gpu_open(&platform, desc, out_device);
+}
+
+const norma_backend norma_backend_cuda = {
+    .name = "cuda",
+    .takes_native = true,
+    .probe = probe,
+    .describe = describe,
+    .open = open,
+    .close = gpu_close,
+    .alloc = gpu_alloc,
+    .release = gpu_release,
+    .upload = gpu_upload,
+    .download = gpu_download,
+    .prepare = gpu_prepare,
+    .discard = gpu_discard,
+    .launch = gpu_launch,
+    .sync = gpu_sync,
+    .record = gpu_record,
+    .replay = gpu_replay,
+    .forget = gpu_forget,
+};

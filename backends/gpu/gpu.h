@@ -1,0 +1,81 @@
+/* The host code that CUDA and HIP share: everything that goes through the driver's table of functions (driver.h), the
+ * kernels' arguments, and what a launch looks like. A backend of this kind supplies a gpu_platform: the table, the device
+ * code and what really differs.
+ *
+ * This header is what the files launch_<kernel>.c see; device.h holds what only the host code itself needs. */
+#ifndef NORMA_GPU_GPU_H
+#define NORMA_GPU_GPU_H
+
+#include "../../kernels_cuda/params.h"
+#include "../backend.h"
+
+typedef struct gpu_driver gpu_driver;
+typedef struct gpu_platform gpu_platform;
+
+/* Device code of one kernel file, as embedded by the build. Every kernel's name begins with its file's stem. */
+typedef struct gpu_image {
+    const char *stem;
+    const void *data;
+} gpu_image;
+
+#define GPU_MAX_IMAGES      8
+#define GPU_KNOWN_ADDRESSES 256
+
+typedef struct gpu_device {
+    norma_device base;
+    const gpu_platform *platform;
+    const gpu_driver *driver;
+    int ordinal;            /* the driver's device handle */
+    void *context;          /* primary context, retained */
+    void *stream;           /* the caller's, or NULL for the default stream; the capture stream while record() runs */
+    int arch;               /* 90 for sm_90 */
+    bool reads_host_memory; /* the device reaches pageable host memory, so such addresses are right too */
+
+    void *own_stream;               /* for searching algorithms; made when first needed */
+    void *modules[GPU_MAX_IMAGES];  /* one per image of the platform, loaded when first needed */
+    struct gpu_function *functions; /* kernels found so far */
+    int function_count;
+    uintptr_t known[GPU_KNOWN_ADDRESSES]; /* that the driver has confirmed, see address.c */
+    void *blas;                           /* the vendor library's handle and what goes with it */
+} gpu_device;
+
+/* One kernel launch, ready but for its arguments. */
+typedef struct gpu_kernel {
+    void *function;
+    unsigned grid[3];
+    unsigned block[3];
+    unsigned shared_bytes;
+    unsigned cluster; /* blocks of a cluster along x; 0 or 1: none */
+    bool overlap;     /* programmatic dependent launch: may start before the work ahead of it has finished */
+} gpu_kernel;
+
+/* Finds an extern "C" kernel by name and raises its limit of dynamic shared memory; NORMA_ERROR_UNSUPPORTED if the module
+ * has none. */
+norma_status gpu_find(gpu_device *device, const char *name, unsigned shared_bytes, void **out_function);
+
+/* Enqueues; `params` is one of the structs of params.h. */
+norma_status gpu_enqueue(gpu_device *device, const gpu_kernel *kernel, const void *params, size_t params_bytes);
+
+/* params.h structs from a problem. */
+norma_norm_params gpu_norm_params(const norma_problem *problem);
+norma_linear_params gpu_linear_params(const norma_problem *problem);
+norma_view gpu_view(const norma_tensor *tensor);
+
+/* One file per kernel decides geometry and arguments: prepare finds the function and sizes the workspace, launch enqueues.
+ * launch->native is the operation's own: discard frees it, or free() where an operation has no discard. close frees what an
+ * operation keeps in the device, and may be NULL too. The device's context is current in all four. */
+typedef struct gpu_operation {
+    norma_kernel kernel;
+    norma_status (*prepare)(gpu_device *device, norma_launch *launch);
+    norma_status (*launch)(gpu_device *device, const norma_launch *launch);
+    void (*discard)(gpu_device *device, norma_launch *launch);
+    void (*close)(gpu_device *device);
+} gpu_operation;
+
+extern const gpu_operation gpu_rmsnorm_rows;
+extern const gpu_operation gpu_rmsnorm_linear_skinny;
+extern const gpu_operation gpu_rmsnorm_linear_tiled;
+extern const gpu_operation gpu_fold_gamma;
+extern const gpu_operation gpu_stream;
+
+#endif

@@ -1,0 +1,96 @@
+/* Launches: from a kernel's identifier to the file that knows its geometry, and from there to the driver. */
+#include "device.h"
+
+#include <stdlib.h>
+
+const gpu_operation *gpu_operation_for(const gpu_platform *platform, norma_kernel kernel) {
+    static const gpu_operation *const operations[] = {&gpu_rmsnorm_rows, &gpu_rmsnorm_linear_skinny,
+                                                      &gpu_rmsnorm_linear_tiled, &gpu_fold_gamma, &gpu_stream};
+    for (size_t i = 0; i < sizeof operations / sizeof *operations; i++)
+        if (operations[i]->kernel == kernel) return operations[i];
+    return platform->linear_blas && platform->linear_blas->kernel == kernel ? platform->linear_blas : NULL;
+}
+
+/* Frees what an operation's prepare() left in launch->native, also when it failed half way. */
+static void discard_native(gpu_device *device, const gpu_operation *operation, norma_launch *launch) {
+    if (!launch->native) return;
+    if (operation->discard)
+        operation->discard(device, launch);
+    else
+        free(launch->native);
+    launch->native = NULL;
+}
+
+norma_status gpu_prepare(norma_device *base, norma_launch *launch) {
+    gpu_device *device = (gpu_device *)base;
+    const gpu_operation *operation = gpu_operation_for(device->platform, launch->kernel);
+    if (!operation)
+        return norma_fail(NORMA_ERROR_UNSUPPORTED, "backend %s has no kernel %s", base->backend->name,
+                          norma_kernel_name(launch->kernel));
+    void *previous;
+    norma_status status = gpu_enter(device, &previous);
+    if (status) return status;
+    const int mode = gpu_relax(device);
+    launch->native = NULL;
+    launch->workspace_bytes = 0;
+    status = operation->prepare(device, launch);
+    if (status) discard_native(device, operation, launch);
+    gpu_strict(device, mode);
+    gpu_leave(device, previous);
+    return status;
+}
+
+void gpu_discard(norma_device *base, norma_launch *launch) {
+    gpu_device *device = (gpu_device *)base;
+    void *previous;
+    const bool entered = gpu_enter(device, &previous) == NORMA_OK;
+    discard_native(device, gpu_operation_for(device->platform, launch->kernel), launch);
+    if (entered) gpu_leave(device, previous);
+}
+
+norma_status gpu_launch(norma_device *base, const norma_launch *launch) {
+    gpu_device *device = (gpu_device *)base;
+    void *previous;
+    norma_status status = gpu_enter(device, &previous);
+    if (status) return status;
+    status = gpu_check_addresses(device, launch->problem);
+    if (!status) status = gpu_operation_for(device->platform, launch->kernel)->launch(device, launch);
+    gpu_leave(device, previous);
+    return status;
+}
+
+static norma_status enqueue_extended(gpu_device *device, const gpu_kernel *kernel, void **arguments) {
+    gpu_launch_attribute attributes[2];
+    gpu_launch_config config = {
+        .grid = {kernel->grid[0], kernel->grid[1], kernel->grid[2]},
+        .block = {kernel->block[0], kernel->block[1], kernel->block[2]},
+        .shared_bytes = kernel->shared_bytes,
+        .stream = device->stream,
+        .attributes = attributes,
+    };
+    if (kernel->cluster > 1)
+        attributes[config.attribute_count++] =
+            (gpu_launch_attribute){.id = GPU_LAUNCH_CLUSTER, .value.cluster = {kernel->cluster, 1, 1}};
+    if (kernel->overlap)
+        attributes[config.attribute_count++] = (gpu_launch_attribute){.id = GPU_LAUNCH_OVERLAP, .value.allowed = 1};
+    return GPU_CALL(device->driver, launch_extended, &config, kernel->function, arguments, NULL);
+}
+
+norma_status gpu_enqueue(gpu_device *device, const gpu_kernel *kernel, const void *params, size_t params_bytes) {
+    const gpu_driver *driver = device->driver;
+    if (norma_log_enabled(&device->base.log, NORMA_LOG_DEBUG))
+        norma_log(&device->base.log, NORMA_LOG_DEBUG,
+                  "%s: grid %ux%ux%u, block %ux%ux%u, shared %u bytes, cluster %u, overlap %d, arguments %zu bytes",
+                  gpu_function_name(device, kernel->function), kernel->grid[0], kernel->grid[1], kernel->grid[2],
+                  kernel->block[0], kernel->block[1], kernel->block[2], kernel->shared_bytes, kernel->cluster,
+                  kernel->overlap, params_bytes);
+    void *arguments[] = {(void *)params};
+    /* Clusters and overlap need the extended call; overlap is only a permission, so without that call it is dropped. */
+    const bool extended = driver->launch_extended && device->arch >= device->platform->extended_arch;
+    if (extended && (kernel->cluster > 1 || kernel->overlap)) return enqueue_extended(device, kernel, arguments);
+    if (kernel->cluster > 1)
+        return norma_fail(NORMA_ERROR_UNSUPPORTED, "%s asks for a cluster, which device %d does not offer",
+                          gpu_function_name(device, kernel->function), device->base.index);
+    return GPU_CALL(driver, launch, kernel->function, kernel->grid[0], kernel->grid[1], kernel->grid[2], kernel->block[0],
+                    kernel->block[1], kernel->block[2], kernel->shared_bytes, device->stream, arguments, NULL);
+}

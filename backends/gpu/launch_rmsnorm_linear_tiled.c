@@ -1,0 +1,133 @@
+/* Launches rmsnorm_linear_tiled: one block to a tile. Three choices name the kernel: the engine by the dtypes, the tile row
+ * by the shape, and the way of loading by strides and addresses, which are known for certain only when it is launched. A
+ * residual is not for this kernel: the front adds it in a launch of its own. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "../dtype.h"
+#include "gpu.h"
+
+/* A kernel and its tile row. */
+typedef struct tiled_kernel {
+    void *function; /* NULL: the strides rule it out */
+    const norma_tile *tile;
+} tiled_kernel;
+
+typedef struct tiled_native {
+    tiled_kernel vectors;  /* reads 16 aligned bytes at a time */
+    tiled_kernel elements; /* reads anything */
+    bool columns;          /* vectors takes weights whose columns are contiguous, (N, K) */
+} tiled_native;
+
+static norma_dtype half_of_all(const norma_problem *problem) {
+    const norma_dtype dtype = problem->x.layout.dtype;
+    for (int p = 0; p < problem->parts; p++)
+        if (problem->part[p].weight.layout.dtype != dtype) return NORMA_NONE;
+    return dtype == NORMA_F16 || dtype == NORMA_BF16 ? dtype : NORMA_NONE;
+}
+
+static bool aligned(const norma_tensor *tensor, int64_t stride) {
+    const int64_t bytes = (int64_t)norma_dtype_bytes(tensor->layout.dtype);
+    const uintptr_t address = (uintptr_t)tensor->buffer.data + tensor->buffer.offset_bytes;
+    return stride * bytes % 16 == 0 && tensor->layout.batch_stride * bytes % 16 == 0 && address % 16 == 0;
+}
+
+/* Whether everything lies as the vector kernels need it, weights (N, K) if `columns`, else (K, N). Absent addresses count as
+ * aligned. */
+static bool suits_vectors(const norma_problem *problem, bool columns) {
+    const bool fp32 = problem->x.layout.dtype == NORMA_F32;
+    if (problem->x.layout.col_stride != 1 || !aligned(&problem->x, problem->x.layout.row_stride)) return false;
+    if (fp32 && problem->k % 4 != 0) return false;
+    for (int p = 0; p < problem->parts; p++) {
+        const norma_part *part = &problem->part[p];
+        const norma_layout *weight = &part->weight.layout;
+        if (weight->dtype != problem->x.layout.dtype) return false;
+        if ((columns ? weight->row_stride : weight->col_stride) != 1) return false;
+        if (!aligned(&part->weight, columns ? weight->col_stride : weight->row_stride)) return false;
+        if (fp32 && !columns && part->n % 4 != 0) return false;
+    }
+    return true;
+}
+
+/* The tile row that the front chose, if it is one for these dtypes: it may have seen the first part's alone. */
+static const norma_tile *tile_for(const gpu_device *device, const norma_launch *launch, norma_dtype half) {
+    const norma_target target = half ? NORMA_TARGET_CUDA_MATRIX : NORMA_TARGET_CUDA;
+    if (launch->tile && launch->tile->target == target) return launch->tile;
+    const norma_problem *problem = launch->problem;
+    const norma_dtype dtype = half ? half : NORMA_F32;
+    const norma_shape shape = {.rows = problem->batch * problem->m,
+                               .k = problem->k,
+                               .n = norma_problem_columns(problem),
+                               .x_dtype = dtype,
+                               .weight_dtype = dtype};
+    const char *reason;
+    return norma_tile_select(NORMA_KERNEL_RMSNORM_LINEAR_TILED, &shape, &device->base.limits, &reason);
+}
+
+/* Copies of a K step, rstd of the rows, and the place. */
+static unsigned shared_bytes(const norma_tile *tile) {
+    const int element_bytes = tile->target == NORMA_TARGET_CUDA_MATRIX ? 2 : 4;
+    return (unsigned)(tile->stages * (tile->bm + tile->bn) * tile->bk * element_bytes + tile->bm * 4) +
+           (unsigned)sizeof(norma_tile_place);
+}
+
+static norma_status find(gpu_device *device, const norma_tile *tile, const char *suffix, tiled_kernel *out_kernel) {
+    char name[96];
+    snprintf(name, sizeof name, "rmsnorm_linear_tiled_%s_%s", tile->name, suffix);
+    out_kernel->tile = tile;
+    return gpu_find(device, name, shared_bytes(tile), &out_kernel->function);
+}
+
+static norma_status find_all(gpu_device *device, const norma_launch *launch, tiled_native *native) {
+    const norma_dtype half = half_of_all(launch->problem);
+    const char *dtype = norma_dtype_name(half ? half : NORMA_F32);
+    char suffix[16];
+    norma_status status = NORMA_OK;
+    native->columns = suits_vectors(launch->problem, true);
+    if (native->columns || suits_vectors(launch->problem, false)) {
+        snprintf(suffix, sizeof suffix, "%s_%s", dtype, native->columns ? "nk" : "kn");
+        status = find(device, tile_for(device, launch, half), suffix, &native->vectors);
+        if (status) return status;
+    }
+    snprintf(suffix, sizeof suffix, half ? "%s_any" : "any", dtype);
+    const norma_tile_id any = half ? NORMA_TILE_cuda_matrix_medium : NORMA_TILE_cuda_fma_small;
+    return find(device, &norma_tiles[any], suffix, &native->elements);
+}
+
+static norma_status prepare(gpu_device *device, norma_launch *launch) {
+    if (norma_tensor_present(&launch->problem->residual))
+        return norma_fail(NORMA_ERROR_UNSUPPORTED, "rmsnorm_linear_tiled takes no residual");
+    tiled_native *native = calloc(1, sizeof *native);
+    if (!native) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a launch");
+    launch->native = native;
+    return find_all(device, launch, native);
+}
+
+static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
+    const tiled_native *native = launch->native;
+    const bool vectors = native->vectors.function && suits_vectors(launch->problem, native->columns);
+    const tiled_kernel *chosen = vectors ? &native->vectors : &native->elements;
+    norma_linear_params params = gpu_linear_params(launch->problem);
+    params.plain = launch->problem->op == NORMA_OP_LINEAR;
+
+    norma_index n[NORMA_MAX_PARTS] = {0};
+    for (int p = 0; p < params.parts; p++) n[p] = params.part[p].n;
+    const norma_index tiles =
+        norma_ceil_div(params.norm.rows, chosen->tile->bm) * norma_col_tiles(n, params.parts, chosen->tile->bn);
+    if (tiles > INT32_MAX)
+        return norma_fail(NORMA_ERROR_UNSUPPORTED, "rmsnorm_linear_tiled: %lld tiles in one launch", (long long)tiles);
+    const gpu_kernel kernel = {
+        .function = chosen->function,
+        .grid = {(unsigned)tiles, 1, 1},
+        .block = {(unsigned)chosen->tile->threads, 1, 1},
+        .shared_bytes = shared_bytes(chosen->tile),
+        .overlap = true,
+    };
+    return gpu_enqueue(device, &kernel, &params, sizeof params);
+}
+
+const gpu_operation gpu_rmsnorm_linear_tiled = {
+    .kernel = NORMA_KERNEL_RMSNORM_LINEAR_TILED,
+    .prepare = prepare,
+    .launch = enqueue,
+};

@@ -1,0 +1,54 @@
+/* Kernel arguments from a problem: addresses with their offsets added, strides, sizes and dtypes. */
+#include "gpu.h"
+
+_Static_assert(NORMA_KERNEL_PARTS == NORMA_MAX_PARTS, "kernels take as many parts as the interface");
+
+norma_view gpu_view(const norma_tensor *tensor) {
+    if (!norma_tensor_present(tensor)) return (norma_view){0};
+    return (norma_view){
+        .data = (char *)tensor->buffer.data + tensor->buffer.offset_bytes,
+        .row_stride = tensor->layout.row_stride,
+        .col_stride = tensor->layout.col_stride,
+        .batch_stride = tensor->layout.batch_stride,
+    };
+}
+
+norma_norm_params gpu_norm_params(const norma_problem *problem) {
+    return (norma_norm_params){
+        .x = gpu_view(&problem->x),
+        .gamma = gpu_view(&problem->gamma),
+        .residual = gpu_view(&problem->residual),
+        .residual_out = gpu_view(&problem->residual_out),
+        .rstd = gpu_view(&problem->rstd),
+        .rows = problem->batch * problem->m,
+        .m = problem->m,
+        .k = problem->k,
+        .eps = problem->eps,
+        .gamma_offset = problem->gamma_offset,
+        .contract = (int)problem->contract,
+        .x_dtype = (int)problem->x.layout.dtype,
+        .gamma_dtype = (int)problem->gamma.layout.dtype,
+        .h_dtype = (int)norma_problem_h_dtype(problem),
+    };
+}
+
+norma_linear_params gpu_linear_params(const norma_problem *problem) {
+    norma_linear_params params = {
+        .norm = gpu_norm_params(problem),
+        .parts = problem->parts,
+        .splits = 1,
+    };
+    for (int p = 0; p < problem->parts; p++) {
+        const norma_part *part = &problem->part[p];
+        params.part[p] = (norma_part_params){
+            .weight = gpu_view(&part->weight),
+            .bias = gpu_view(&part->bias),
+            .out = gpu_view(&part->out),
+            .n = part->n,
+            .weight_dtype = (int)part->weight.layout.dtype,
+            .bias_dtype = (int)part->bias.layout.dtype,
+            .out_dtype = (int)part->out.layout.dtype,
+        };
+    }
+    return params;
+}

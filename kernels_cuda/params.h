@@ -1,0 +1,132 @@
+/* What a kernel is given, by value: the same structs for the host, for nvcc, for clang's AMD target and for the host build
+ * of the kernels under tests/simt. Plain data of 8- and 4-byte members, so that every compiler lays them out alike. Dtypes
+ * and contracts are the numbers of norma.h. */
+#ifndef NORMA_KERNEL_PARAMS_H
+#define NORMA_KERNEL_PARAMS_H
+
+#include "../backends/tiling/tile_index.h"
+
+#define NORMA_KERNEL_PARTS 4
+
+/* A tensor; data includes the byte offset and is NULL if the tensor is absent. Strides count elements. */
+typedef struct norma_view {
+    void *data;
+    norma_index row_stride, col_stride, batch_stride;
+} norma_view;
+
+/* The norm's half of every kernel. Rows count all batches: row r is row r % m of batch r / m. */
+typedef struct norma_norm_params {
+    norma_view x, gamma, residual, residual_out, rstd;
+    norma_index rows, m, k;
+    float eps, gamma_offset;
+    int contract;
+    int x_dtype, gamma_dtype, h_dtype; /* h_dtype: the residual's dtype if there is one, else x's */
+} norma_norm_params;
+
+/* How a row of chunks of 16 bytes is shared out: each of `blocks` blocks has `piece` of them, and in a piece each group of
+ * 32 threads, or of all if they are fewer, has 32 * each, the i-th of a thread beginning 32 * i after its first. The order
+ * of the row's sum follows from these numbers. What the leanest kernels read comes first, in few lines of the constant
+ * cache: each line adds to the time of a single row. */
+typedef struct norma_rows_shape {
+    const void *x; /* data and row_stride of the views below */
+    norma_index x_stride;
+    int rows, k;
+    int threads;      /* of a row in a block: a power of two from 8 to 32, or whole waves of 32 */
+    int thread_shift; /* thread >> thread_shift: which of the block's rows */
+    int block_rows;
+    int block_shift; /* 2^block_shift blocks share a row and have no other: a cluster, if pieces are less than the row */
+    const void *gamma;
+    void *out;
+    norma_index out_stride;
+    float *rstd;       /* contiguous */
+    float per_element; /* 1 / k */
+    float eps, gamma_offset;
+    int contract;
+    norma_index piece;
+    int each;
+    unsigned nothing; /* 0, which compilers do not know */
+} norma_rows_shape;
+
+typedef struct norma_rows_params {
+    norma_rows_shape shape;
+    norma_norm_params norm;
+    norma_view out; /* absent if only residual_out or rstd is wanted */
+    int out_dtype;
+    int reserved;
+} norma_rows_params;
+
+typedef struct norma_part_params {
+    norma_view weight, bias, out;
+    norma_index n;
+    int weight_dtype, bias_dtype, out_dtype;
+    int reserved;
+} norma_part_params;
+
+typedef struct norma_linear_params {
+    norma_norm_params norm;
+    norma_part_params part[NORMA_KERNEL_PARTS];
+    int parts;
+    int splits;     /* of K; 1 if K is not split */
+    void *partials; /* workspace of a split over K, or NULL */
+    int plain;      /* 1: no norm, y is x */
+    int reserved;
+} norma_linear_params;
+
+/* The skinny kernel's walk; rmsnorm_linear_skinny.cu has the picture. */
+typedef struct norma_skinny_params {
+    norma_linear_params linear;
+    int tiles;        /* of columns, over all parts and blocks */
+    int each, longer; /* columns of a tile; the first `longer` tiles have one more */
+    int block_tiles;  /* the most that a block gets */
+    int waves;        /* of a block, which share the K of a phase */
+    int steps;        /* of a wave and tile in a phase, a multiple of 8 */
+    int phases;       /* over K */
+    int batch;        /* tiles whose partial sums are kept until they are added up */
+    int split;        /* 2: h * gamma goes through the matrix units as a high and a low half; else 1 */
+    int normalise;    /* rows are normalised before the product: exact contracts, and where h * gamma could overflow */
+    int early;        /* W and gamma may be read before the work ahead has finished */
+    int reserved;
+} norma_skinny_params;
+
+/* What skinny_short.cuh and skinny_half.cuh need of all that, close together, for a kernel waits for each line of it. x,
+ * gamma and weights are of one half dtype; rows lie at one stride, columns side by side. */
+typedef struct norma_half_part {
+    const void *weight;
+    norma_index weight_stride; /* of a column */
+    void *out;
+    norma_index out_stride; /* of a row */
+    const void *bias;
+    int first; /* column, over all parts */
+    int bias_dtype, out_dtype;
+    int reserved;
+} norma_half_part;
+
+typedef struct norma_half_params {
+    const void *x, *gamma;
+    norma_index x_stride;
+    int rows, k;
+    int blocks, tiles, each, longer, block_tiles, waves, steps, phases, split, normalise, early; /* as above */
+    int reserved;
+    int wave_bytes, scratch_bytes; /* of shared memory for a wave, and of that for its sums and its gamma */
+    int contract, parts;
+    float eps, gamma_offset;
+    norma_half_part part[NORMA_KERNEL_PARTS];
+    float *rstd;
+    norma_index rstd_stride;
+} norma_half_params;
+
+typedef struct norma_fold_params {
+    norma_view gamma, weight, out; /* (k), (k, n), (k, n) */
+    norma_index k, n;
+    float gamma_offset;
+    int gamma_dtype, weight_dtype, out_dtype;
+} norma_fold_params;
+
+/* Contiguous floats: the bench's floors. */
+typedef struct norma_stream_params {
+    const void *from;
+    void *to; /* copy: as much as is read; read: one 4-byte word */
+    norma_index bytes;
+} norma_stream_params;
+
+#endif

@@ -1,0 +1,84 @@
+/* What the kernels of rmsnorm_linear_skinny.cu share: columns over all parts, h and its normalised value, the write of h,
+ * and the dealing out of tiles. */
+#ifndef NORMA_SKINNY_COMMON_CUH
+#define NORMA_SKINNY_COMMON_CUH
+
+#include "chunk.cuh"
+
+namespace {
+
+constexpr int skinny_threads = 512;
+
+NORMA_GLOBAL unsigned blocks_done;
+
+/* W at a column, with K (`along_k`) or N contiguous; *out_stride is the step along K. The column is inside. */
+template <typename T, bool along_k>
+NORMA_DEVICE const T *weight_column(const norma_linear_params &linear, int column, norma_index *out_stride) {
+    const norma_view *view = &linear.part[0].weight;
+    int within = column;
+    NORMA_UNROLL
+    for (int p = 1; p < NORMA_KERNEL_PARTS; p++) {
+        column -= (int)linear.part[p - 1].n;
+        if (p >= linear.parts || column < 0) break;
+        view = &linear.part[p].weight;
+        within = column;
+    }
+    *out_stride = along_k ? 1 : view->row_stride;
+    return (const T *)view->data + within * (along_k ? view->col_stride : 1);
+}
+
+NORMA_DEVICE void store_output(const norma_linear_params &linear, int row, int column, float value) {
+    int p = 0;
+    NORMA_NO_UNROLL
+    while (column >= linear.part[p].n) column -= (int)linear.part[p++].n;
+    const norma_part_params &part = linear.part[p];
+    if (part.bias.data) value = add_rn(value, load_as(part.bias.data, part.bias_dtype, column * part.bias.col_stride));
+    store_as(part.out.data, part.out_dtype, row_offset(part.out, row, linear.norm.m) + column * part.out.col_stride, value);
+}
+
+template <typename T>
+NORMA_DEVICE float normalised(float h, float rstd, float scale, int contract) {
+    const float value = mul_rn(h, rstd);
+    return mul_rn(contract == NORMA_ROUND_TWICE ? round_to<T>(value) : value, scale);
+}
+
+/* True in the block that comes here last: then every block has read x and the residual, and h may be written over either. */
+NORMA_DEVICE bool comes_last() {
+    NORMA_SHARED bool last;
+    block_sync();
+    if (thread_id() == 0) last = count_up(&blocks_done, (unsigned)grid_blocks() - 1) == (unsigned)grid_blocks() - 1;
+    block_sync();
+    return last;
+}
+
+/* Writes h: each block its share, or the last block all of it where h takes the place of x or of the residual. */
+template <typename T>
+NORMA_DEVICE void store_h(const norma_norm_params &norm) {
+    const bool in_place = norm.residual_out.data == norm.x.data || norm.residual_out.data == norm.residual.data;
+    if (in_place && !comes_last()) return;
+    constexpr int width = chunk<T>::width;
+    const int per_row = (int)norm.k / width, chunks = per_row * (int)norm.rows;
+    const int first = in_place ? thread_id() : (int)block_id() * block_threads() + thread_id();
+    const int stride = in_place ? block_threads() : (int)grid_blocks() * block_threads();
+    for (int i = first; i < chunks; i += stride) {
+        const int row = i / per_row, k = i % per_row * width;
+        const vec16 x = load16((const T *)norm.x.data + row * norm.x.row_stride + k);
+        const vec16 added = load16((const T *)norm.residual.data + row * norm.residual.row_stride + k);
+        store16((T *)norm.residual_out.data + row * norm.residual_out.row_stride + k,
+                pack(rounded_sum(unpack<T>(x), unpack<T>(added))));
+    }
+}
+
+/* Tiles differ by at most one column: the first `longer` ones have one more. */
+struct tile_range {
+    int first, count;
+};
+
+NORMA_DEVICE tile_range range_of(const norma_skinny_params &params, int tile) {
+    const int more = tile < params.longer;
+    return {tile * params.each + (more ? tile : params.longer), params.each + more};
+}
+
+} // namespace
+
+#endif

@@ -1,0 +1,545 @@
+/* linear_blas against a cuBLASLt that multiplies nothing: what is asked of the library, which algorithm is kept, and what
+ * happens when the library or the driver refuses. */
+#include <stdlib.h>
+
+#include "blas/cublaslt.h"
+#include "blas/cublaslt_product.h"
+#include "expect.h"
+#include "gpu_fake_driver.h"
+
+enum { MAX_ALGORITHMS = 8, FIRST_ALGORITHM = 100 };
+
+typedef struct fake_matrix {
+    int dtype;
+    int64_t rows, cols, ld;
+    int32_t batch;
+    int64_t batch_stride;
+} fake_matrix;
+
+typedef struct fake_operation {
+    int32_t transposed;
+    uint32_t epilogue;
+    const void *bias;
+} fake_operation;
+
+typedef struct fake_search {
+    uint64_t workspace_bytes;
+    uint32_t reductions;
+    uint32_t alignment[4];
+} fake_search;
+
+static struct {
+    /* Set by the test. */
+    int candidates; /* that a search finds, algorithms FIRST_ALGORITHM and on */
+    size_t workspace_bytes[MAX_ALGORITHMS];
+    float ms[MAX_ALGORITHMS];     /* how long each takes */
+    bool refuses[MAX_ALGORITHMS]; /* found, but does not run */
+    bool refuses_other_shapes;    /* check() says no */
+    int multiply_status;
+
+    /* Seen by the test. */
+    int live, searches, multiplications;
+    fake_operation operation; /* of the last multiplication */
+    fake_matrix a, b, d;
+    const void *a_data, *b_data;
+    void *d_data, *workspace, *stream;
+    int algorithm;
+    fake_search last_search;
+} lt;
+
+static size_t lt_version(void) {
+    return 0;
+}
+
+static const char *lt_status_name(int status) {
+    return status == LT_NOT_SUPPORTED ? "FAKE_NOT_SUPPORTED" : "FAKE_FAILURE";
+}
+
+static int hand_out(void **out, size_t bytes) {
+    *out = calloc(1, bytes);
+    assert_non_null(*out);
+    lt.live++;
+    return LT_SUCCESS;
+}
+
+static int take_back(void *object) {
+    assert_non_null(object);
+    free(object);
+    lt.live--;
+    return LT_SUCCESS;
+}
+
+static int lt_create(void **out_handle) {
+    return hand_out(out_handle, 1);
+}
+
+static int operation_create(void **out_operation, int compute, int scale_dtype) {
+    assert_int_equal(compute, LT_COMPUTE_F32);
+    assert_int_equal(scale_dtype, LT_F32);
+    return hand_out(out_operation, sizeof(fake_operation));
+}
+
+static int operation_set(void *object, int attribute, const void *value, size_t bytes) {
+    fake_operation *operation = object;
+    void *const field = attribute == LT_OPERATION_TRANSPOSE_A ? (void *)&operation->transposed
+                        : attribute == LT_OPERATION_EPILOGUE  ? (void *)&operation->epilogue
+                        : attribute == LT_OPERATION_BIAS      ? (void *)&operation->bias
+                                                              : NULL;
+    assert_non_null(field);
+    assert_int_equal(bytes, attribute == LT_OPERATION_BIAS ? sizeof(void *) : sizeof(int32_t));
+    memcpy(field, value, bytes);
+    return LT_SUCCESS;
+}
+
+static int matrix_create(void **out_matrix, int dtype, uint64_t rows, uint64_t cols, int64_t ld) {
+    hand_out(out_matrix, sizeof(fake_matrix));
+    *(fake_matrix *)*out_matrix = (fake_matrix){dtype, (int64_t)rows, (int64_t)cols, ld, 1, 0};
+    assert_true(ld >= (int64_t)rows);
+    return LT_SUCCESS;
+}
+
+static int matrix_set(void *object, int attribute, const void *value, size_t bytes) {
+    fake_matrix *matrix = object;
+    void *const field = attribute == LT_MATRIX_COLS           ? (void *)&matrix->cols
+                        : attribute == LT_MATRIX_BATCH        ? (void *)&matrix->batch
+                        : attribute == LT_MATRIX_BATCH_STRIDE ? (void *)&matrix->batch_stride
+                                                              : NULL;
+    assert_non_null(field);
+    assert_int_equal(bytes, attribute == LT_MATRIX_BATCH ? sizeof(int32_t) : sizeof(int64_t));
+    memcpy(field, value, bytes);
+    return LT_SUCCESS;
+}
+
+static int search_create(void **out_search) {
+    return hand_out(out_search, sizeof(fake_search));
+}
+
+static int search_set(void *object, int attribute, const void *value, size_t bytes) {
+    fake_search *search = object;
+    void *const field = attribute == LT_SEARCH_WORKSPACE_BYTES ? (void *)&search->workspace_bytes
+                        : attribute == LT_SEARCH_REDUCTIONS    ? (void *)&search->reductions
+                                                            : (void *)&search->alignment[attribute - LT_SEARCH_ALIGNMENT_A];
+    memcpy(field, value, bytes);
+    return LT_SUCCESS;
+}
+
+static int search(void *handle, void *operation, void *a, void *b, void *c, void *d, void *object, int wanted,
+                  lt_candidate *out_candidates, int *out_count) {
+    (void)handle, (void)operation, (void)a, (void)b;
+    assert_ptr_equal(c, d);
+    lt.searches++;
+    lt.last_search = *(fake_search *)object;
+    *out_count = 0;
+    for (int i = 0; i < lt.candidates && *out_count < wanted; i++) {
+        if (lt.workspace_bytes[i] > lt.last_search.workspace_bytes) continue;
+        out_candidates[(*out_count)++] =
+            (lt_candidate){.algorithm.data = {(uint64_t)(FIRST_ALGORITHM + i)}, .workspace_bytes = lt.workspace_bytes[i]};
+    }
+    return *out_count ? LT_SUCCESS : LT_NOT_SUPPORTED;
+}
+
+static int check(void *handle, void *operation, void *a, void *b, void *c, void *d, const lt_algorithm *algorithm,
+                 lt_candidate *out_candidate) {
+    (void)handle, (void)operation, (void)a, (void)b, (void)c, (void)d;
+    *out_candidate =
+        (lt_candidate){.algorithm = *algorithm, .workspace_bytes = lt.workspace_bytes[algorithm->data[0] - FIRST_ALGORITHM]};
+    return lt.refuses_other_shapes ? LT_NOT_SUPPORTED : LT_SUCCESS;
+}
+
+static int multiply(void *handle, void *operation, const void *alpha, const void *a, void *a_matrix, const void *b,
+                    void *b_matrix, const void *beta, const void *c, void *c_matrix, void *d, void *d_matrix,
+                    const lt_algorithm *algorithm, void *workspace, size_t workspace_bytes, void *stream) {
+    (void)handle, (void)workspace_bytes;
+    assert_true(*(const float *)alpha == 1.0f && *(const float *)beta == 0.0f);
+    assert_ptr_equal(c, d);
+    assert_ptr_equal(c_matrix, d_matrix);
+    const int index = (int)algorithm->data[0] - FIRST_ALGORITHM;
+    if (lt.multiply_status) return lt.multiply_status;
+    if (lt.refuses[index]) return LT_NOT_SUPPORTED;
+    lt.multiplications++;
+    lt.operation = *(fake_operation *)operation;
+    lt.a = *(fake_matrix *)a_matrix;
+    lt.b = *(fake_matrix *)b_matrix;
+    lt.d = *(fake_matrix *)d_matrix;
+    lt.a_data = a;
+    lt.b_data = b;
+    lt.d_data = d;
+    lt.workspace = workspace;
+    lt.stream = stream;
+    lt.algorithm = (int)algorithm->data[0];
+    fake_gpu.elapsed_ms = lt.ms[index];
+    return LT_SUCCESS;
+}
+
+static const lt_api api = {
+    .version = lt_version,
+    .status_name = lt_status_name,
+    .create = lt_create,
+    .destroy = take_back,
+    .operation_create = operation_create,
+    .operation_destroy = take_back,
+    .operation_set = operation_set,
+    .matrix_create = matrix_create,
+    .matrix_destroy = take_back,
+    .matrix_set = matrix_set,
+    .search_create = search_create,
+    .search_destroy = take_back,
+    .search_set = search_set,
+    .search = search,
+    .check = check,
+    .multiply = multiply,
+};
+
+/* ---- One product ---- */
+
+typedef struct fixture {
+    norma_context *context;
+    norma_problem problem;
+    norma_launch launch;
+    char *data; /* room for any operand; addresses are only handed on */
+} fixture;
+
+/* x (m, 64) bf16, W transposed, out (m, n) bf16. The process remembers shapes, so each test has its own n. */
+static norma_problem product(int64_t m, int64_t n) {
+    enum { K = 64 };
+    norma_problem problem = {.op = NORMA_OP_LINEAR, .batch = 1, .m = m, .k = K, .parts = 1};
+    problem.x.layout = (norma_layout){NORMA_BF16, K, 1, 0};
+    problem.part[0].n = n;
+    problem.part[0].weight.layout = (norma_layout){NORMA_BF16, 1, K, 0};
+    problem.part[0].out.layout = (norma_layout){NORMA_BF16, n, 1, 0};
+    return problem;
+}
+
+static int set_up(void **state) {
+    fake_gpu_reset();
+    memset(&lt, 0, sizeof lt);
+    lt.candidates = 3;
+    for (int i = 0; i < MAX_ALGORITHMS; i++) lt.ms[i] = 1.0f + (float)i;
+    fake_gpu_platform.linear_blas = &cublaslt_linear;
+
+    fixture *f = calloc(1, sizeof *f);
+    assert_non_null(f);
+    *state = f;
+    EXPECT_OK(fake_gpu_context(NULL, &f->context));
+    lt_session *session = calloc(1, sizeof *session);
+    assert_non_null(session);
+    session->api = &api;
+    lt_create(&session->handle);
+    ((gpu_device *)f->context->device)->blas = session;
+    void *data;
+    EXPECT_OK(norma_alloc(f->context, 1 << 16, &data));
+    f->data = data;
+    return 0;
+}
+
+static int tear_down(void **state) {
+    fixture *f = *state;
+    norma_free(f->context, f->data);
+    norma_context_destroy(f->context);
+    free(f);
+    fake_gpu_platform.linear_blas = NULL;
+    assert_int_equal(lt.live, 0);
+    fake_gpu_expect_clean("blas", NULL);
+    return 0;
+}
+
+static norma_status prepare(fixture *f, norma_problem problem) {
+    f->problem = problem;
+    f->launch = (norma_launch){.kernel = NORMA_KERNEL_LINEAR_BLAS, .problem = &f->problem};
+    return fake_gpu_backend.prepare(f->context->device, &f->launch);
+}
+
+/* Binds the operands at distinct addresses, shifted by `shift` bytes, and launches. */
+static norma_status launch(fixture *f, int64_t batch, int64_t m, size_t shift) {
+    f->problem.batch = batch;
+    f->problem.m = m;
+    f->problem.x.buffer = (norma_buffer){f->data, 1024 + shift};
+    for (int p = 0; p < f->problem.parts; p++) {
+        norma_part *part = &f->problem.part[p];
+        part->weight.buffer = (norma_buffer){f->data, 2048 + 4096 * (size_t)p};
+        part->bias.buffer = (norma_buffer){f->data, 3072 + 4096 * (size_t)p};
+        part->out.buffer = (norma_buffer){f->data, 4096 + 4096 * (size_t)p};
+    }
+    f->launch.workspace = (norma_buffer){f->data, 32768};
+    return fake_gpu_backend.launch(f->context->device, &f->launch);
+}
+
+static void discard(fixture *f) {
+    fake_gpu_backend.discard(f->context->device, &f->launch);
+}
+
+static void expect_matrix(const fake_matrix *matrix, int dtype, int64_t rows, int64_t cols, int64_t ld) {
+    assert_int_equal(matrix->dtype, dtype);
+    assert_int_equal(matrix->rows, rows);
+    assert_int_equal(matrix->cols, cols);
+    assert_int_equal(matrix->ld, ld);
+}
+
+static void transposed_weight_and_bias(void **state) {
+    fixture *f = *state;
+    norma_problem problem = product(8, 32);
+    problem.part[0].weight.layout.col_stride = 80;
+    problem.part[0].bias.layout = (norma_layout){NORMA_BF16, 0, 1, 0};
+    EXPECT_OK(prepare(f, problem));
+    EXPECT_OK(launch(f, 1, 8, 0));
+    expect_matrix(&lt.a, LT_BF16, 64, 32, 80);
+    expect_matrix(&lt.b, LT_BF16, 64, 8, 64);
+    expect_matrix(&lt.d, LT_BF16, 32, 8, 32);
+    assert_int_equal(lt.operation.transposed, LT_TRANSPOSED);
+    assert_int_equal(lt.operation.epilogue, LT_EPILOGUE_BIAS);
+    assert_ptr_equal(lt.operation.bias, f->data + 3072);
+    assert_ptr_equal(lt.a_data, f->data + 2048);
+    assert_ptr_equal(lt.b_data, f->data + 1024);
+    assert_ptr_equal(lt.d_data, f->data + 4096);
+    assert_ptr_equal(lt.workspace, f->data + 32768);
+    assert_null(lt.stream);
+    discard(f);
+}
+
+static void row_major_weight_and_fp32_output(void **state) {
+    fixture *f = *state;
+    norma_problem problem = product(8, 33);
+    problem.part[0].weight.layout = (norma_layout){NORMA_BF16, 40, 1, 0};
+    problem.part[0].out.layout = (norma_layout){NORMA_F32, 50, 1, 0};
+    EXPECT_OK(prepare(f, problem));
+    EXPECT_OK(launch(f, 1, 8, 0));
+    expect_matrix(&lt.a, LT_BF16, 33, 64, 40);
+    expect_matrix(&lt.d, LT_F32, 33, 8, 50);
+    assert_int_equal(lt.operation.transposed, 0);
+    assert_int_equal(lt.operation.epilogue, 0);
+    discard(f);
+}
+
+static void every_part_is_a_product(void **state) {
+    fixture *f = *state;
+    norma_problem problem = product(4, 34);
+    problem.parts = 3;
+    problem.part[1] = problem.part[0];
+    problem.part[1].n = 0;
+    problem.part[2] = problem.part[0];
+    problem.part[2].n = 20;
+    EXPECT_OK(prepare(f, problem));
+    lt.multiplications = 0;
+    EXPECT_OK(launch(f, 1, 4, 0));
+    assert_int_equal(lt.multiplications, 2);
+    assert_ptr_equal(lt.a_data, f->data + 2048 + 2 * 4096);
+    discard(f);
+}
+
+static void the_fastest_candidate_is_kept(void **state) {
+    fixture *f = *state;
+    lt.candidates = 5;
+    lt.ms[3] = 0.5f;
+    lt.ms[4] = 0.1f;
+    lt.refuses[4] = true;
+    lt.workspace_bytes[3] = 12345;
+    lt.workspace_bytes[2] = (size_t)64 << 20;
+    EXPECT_OK(prepare(f, product(8, 35)));
+    assert_int_equal(lt.last_search.workspace_bytes, 32 << 20);
+    assert_int_equal(lt.last_search.reductions, LT_REDUCE_IN_COMPUTE_TYPE);
+    for (int i = 0; i < 4; i++) assert_int_equal(lt.last_search.alignment[i], 16);
+    assert_int_equal(f->launch.workspace_bytes, 12345);
+    assert_int_equal(fake_gpu.live_blocks, 1); /* the fixture's: nothing that was timed on is left */
+    EXPECT_OK(launch(f, 1, 8, 0));
+    assert_int_equal(lt.algorithm, FIRST_ALGORITHM + 3);
+    discard(f);
+}
+
+static void a_shape_is_searched_for_once(void **state) {
+    fixture *f = *state;
+    EXPECT_OK(prepare(f, product(8, 36)));
+    discard(f);
+    const int searches = lt.searches;
+    lt.ms[2] = 0.1f; /* would win another race */
+    EXPECT_OK(prepare(f, product(8, 36)));
+    assert_int_equal(lt.searches, searches);
+    EXPECT_OK(launch(f, 1, 8, 0));
+    assert_int_equal(lt.algorithm, FIRST_ALGORITHM);
+    discard(f);
+    EXPECT_OK(prepare(f, product(9, 36)));
+    assert_int_equal(lt.searches, searches + 1);
+    discard(f);
+}
+
+static void other_rows_keep_the_algorithm_if_it_serves_them(void **state) {
+    fixture *f = *state;
+    lt.ms[1] = 0.1f;
+    EXPECT_OK(prepare(f, product(8, 37)));
+    const int searches = lt.searches;
+    EXPECT_OK(launch(f, 1, 5, 0));
+    expect_matrix(&lt.b, LT_BF16, 64, 5, 64);
+    expect_matrix(&lt.d, LT_BF16, 37, 5, 37);
+    assert_int_equal(lt.algorithm, FIRST_ALGORITHM + 1);
+    assert_int_equal(lt.searches, searches);
+
+    lt.refuses_other_shapes = true;
+    EXPECT_OK(launch(f, 1, 6, 0));
+    assert_int_equal(lt.algorithm, FIRST_ALGORITHM);
+    assert_int_equal(lt.searches, searches + 1);
+
+    /* What ran in between leaves no trace. */
+    lt.refuses_other_shapes = false;
+    EXPECT_OK(launch(f, 1, 8, 0));
+    assert_int_equal(lt.algorithm, FIRST_ALGORITHM + 1);
+    EXPECT_OK(launch(f, 1, 8, 0));
+    assert_int_equal(lt.searches, searches + 1);
+    discard(f);
+}
+
+static void misaligned_addresses_get_an_algorithm_of_their_own(void **state) {
+    fixture *f = *state;
+    lt.ms[1] = 0.1f;
+    EXPECT_OK(prepare(f, product(8, 38)));
+    EXPECT_OK(launch(f, 1, 8, 2));
+    for (int i = 0; i < 4; i++) assert_int_equal(lt.last_search.alignment[i], 2);
+    assert_int_equal(lt.algorithm, FIRST_ALGORITHM);
+    EXPECT_OK(launch(f, 1, 8, 8));
+    for (int i = 0; i < 4; i++) assert_int_equal(lt.last_search.alignment[i], 8);
+    EXPECT_OK(launch(f, 1, 8, 0));
+    assert_int_equal(lt.algorithm, FIRST_ALGORITHM + 1);
+
+    /* Refused outright: an error, and the next aligned call works. */
+    lt.candidates = 0;
+    EXPECT_FAILURE(launch(f, 1, 8, 2), NORMA_ERROR_UNSUPPORTED, "FAKE_NOT_SUPPORTED");
+    EXPECT_FAILURE(launch(f, 1, 8, 2), NORMA_ERROR_UNSUPPORTED, "FAKE_NOT_SUPPORTED");
+    EXPECT_OK(launch(f, 1, 8, 0));
+    discard(f);
+}
+
+static void batches_join_where_their_rows_line_up(void **state) {
+    fixture *f = *state;
+    norma_problem problem = product(12, 39);
+    problem.x.layout.batch_stride = 4 * 64;
+    problem.part[0].out.layout.batch_stride = 4 * 39;
+    EXPECT_OK(prepare(f, problem));
+    EXPECT_OK(launch(f, 3, 4, 0));
+    assert_int_equal(lt.b.cols, 12);
+    assert_int_equal(lt.b.batch, 1);
+
+    f->problem.x.layout.batch_stride = 500;
+    EXPECT_OK(launch(f, 3, 4, 0));
+    assert_int_equal(lt.b.cols, 4);
+    assert_int_equal(lt.a.batch, 3);
+    assert_int_equal(lt.a.batch_stride, 0);
+    assert_int_equal(lt.b.batch, 3);
+    assert_int_equal(lt.b.batch_stride, 500);
+    assert_int_equal(lt.d.batch_stride, 4 * 39);
+    discard(f);
+}
+
+static void what_the_library_does_not_take_is_unsupported(void **state) {
+    fixture *f = *state;
+    norma_problem problem = product(8, 40);
+    problem.x.layout = (norma_layout){NORMA_BF16, 1, 8, 0};
+    EXPECT_FAILURE(prepare(f, problem), NORMA_ERROR_UNSUPPORTED, "rows of x");
+    problem = product(8, 40);
+    problem.part[0].weight.layout.dtype = NORMA_F32;
+    EXPECT_FAILURE(prepare(f, problem), NORMA_ERROR_UNSUPPORTED, "another dtype than x");
+    problem = product(8, 40);
+    problem.part[0].weight.layout = (norma_layout){NORMA_BF16, 2, 200, 0};
+    EXPECT_FAILURE(prepare(f, problem), NORMA_ERROR_UNSUPPORTED, "neither contiguous");
+    problem = product(8, 40);
+    problem.part[0].out.layout.dtype = NORMA_F16;
+    EXPECT_FAILURE(prepare(f, problem), NORMA_ERROR_UNSUPPORTED, "another half dtype");
+    problem = product(8, 40);
+    problem.part[0].out.layout = (norma_layout){NORMA_BF16, 1, 8, 0};
+    EXPECT_FAILURE(prepare(f, problem), NORMA_ERROR_UNSUPPORTED, "rows of the output");
+    problem = product(8, 40);
+    problem.part[0].bias.layout = (norma_layout){NORMA_F32, 0, 1, 0};
+    EXPECT_FAILURE(prepare(f, problem), NORMA_ERROR_UNSUPPORTED, "a bias of another dtype");
+    problem = product(8, 40);
+    problem.part[0].bias.layout = (norma_layout){NORMA_BF16, 0, 2, 0};
+    EXPECT_FAILURE(prepare(f, problem), NORMA_ERROR_UNSUPPORTED, "a bias that is not contiguous");
+    problem = product(8, 40);
+    problem.flags = NORMA_BATCH_INVARIANT;
+    EXPECT_FAILURE(prepare(f, problem), NORMA_ERROR_UNSUPPORTED, "number of rows");
+    problem = product(8, 40);
+    problem.op = NORMA_OP_RMSNORM_LINEAR;
+    EXPECT_FAILURE(prepare(f, problem), NORMA_ERROR_UNSUPPORTED, "plain products");
+    lt.candidates = 0;
+    EXPECT_FAILURE(prepare(f, product(8, 40)), NORMA_ERROR_UNSUPPORTED, "FAKE_NOT_SUPPORTED");
+    lt.candidates = 1;
+    lt.refuses[0] = true;
+    EXPECT_FAILURE(prepare(f, product(8, 40)), NORMA_ERROR_UNSUPPORTED, "no algorithm");
+}
+
+/* Of the driver calls that prepare() makes, each fails once. */
+static void prepare_survives_every_driver_failure(void **state) {
+    fixture *f = *state;
+    for (int next = 1;; next++) {
+        const int before = fake_gpu.calls;
+        fake_gpu.fail_at = before + next;
+        fake_gpu.fail_result = 999;
+        const norma_status status = prepare(f, product(8, 1000 + next));
+        const bool reached = fake_gpu.calls >= fake_gpu.fail_at;
+        fake_gpu.fail_at = 0;
+        if (status == NORMA_OK)
+            discard(f);
+        else
+            expect_sentence("prepare", status, NORMA_ERROR_DEVICE, NULL);
+        assert_int_equal(fake_gpu.live_blocks, 1);
+        assert_int_equal(fake_gpu.live_events, 0);
+        assert_int_equal(lt.live, 1);
+        if (reached) continue;
+        assert_int_equal(status, NORMA_OK);
+        assert_true(next > 30);
+        return;
+    }
+}
+
+static void without_memory_to_time_in_the_first_candidate_serves(void **state) {
+    fixture *f = *state;
+    lt.ms[1] = 0.1f;
+    int next = 0;
+    do { /* up to the first allocation */
+        const int before = fake_gpu.calls;
+        fake_gpu.fail_at = before + ++next;
+        fake_gpu.fail_result = GPU_ERROR_OUT_OF_MEMORY;
+        if (prepare(f, product(8, 2000 + next)) == NORMA_OK) discard(f);
+        assert_true(next < 30);
+    } while (fake_gpu.failed != GPU_FN_memory_alloc);
+    fake_gpu.fail_at = 0;
+    EXPECT_OK(prepare(f, product(8, 2000 + next)));
+    EXPECT_OK(launch(f, 1, 8, 0));
+    assert_int_equal(lt.algorithm, FIRST_ALGORITHM);
+    discard(f);
+}
+
+static void a_failed_product_asks_the_driver_whether_the_device_is_lost(void **state) {
+    fixture *f = *state;
+    EXPECT_OK(prepare(f, product(8, 41)));
+    lt.multiply_status = 13;
+    EXPECT_FAILURE(launch(f, 1, 8, 0), NORMA_ERROR_DEVICE, "cublasLtMatmul failed with FAKE_FAILURE (13)");
+    lt.multiply_status = 0;
+    EXPECT_OK(launch(f, 1, 8, 0));
+
+    lt.multiply_status = 13;
+    norma_status status = NORMA_OK;
+    for (int next = 1; next < 20 && fake_gpu.failed != GPU_FN_stream_sync; next++) {
+        fake_gpu.fail_at = fake_gpu.calls + next;
+        fake_gpu.fail_result = 700;
+        status = launch(f, 1, 8, 0);
+    }
+    fake_gpu.fail_at = 0;
+    assert_int_equal(fake_gpu.failed, GPU_FN_stream_sync);
+    assert_int_equal(status, NORMA_ERROR_DEVICE_LOST);
+    discard(f);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(transposed_weight_and_bias, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(row_major_weight_and_fp32_output, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(every_part_is_a_product, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_fastest_candidate_is_kept, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_shape_is_searched_for_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(other_rows_keep_the_algorithm_if_it_serves_them, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(misaligned_addresses_get_an_algorithm_of_their_own, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(batches_join_where_their_rows_line_up, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_the_library_does_not_take_is_unsupported, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(prepare_survives_every_driver_failure, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(without_memory_to_time_in_the_first_candidate_serves, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_failed_product_asks_the_driver_whether_the_device_is_lost, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
