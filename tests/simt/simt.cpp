@@ -88,7 +88,10 @@ std::vector<simt_kernel> &kernels() {
 
 void leave_fiber() {
 #ifdef SIMT_ASAN
-    __sanitizer_start_switch_fiber(&fibers[current].fake_stack, scheduler_stack, scheduler_stack_bytes);
+    /* A kernel that has returned needs its fake stack no more; it may be the last time, so it is freed each time. */
+    fiber &f = fibers[current];
+    f.fake_stack = nullptr;
+    __sanitizer_start_switch_fiber(f.state == RETURNED ? nullptr : &f.fake_stack, scheduler_stack, scheduler_stack_bytes);
 #endif
     switch_stack(&fibers[current].position, &scheduler);
 #ifdef SIMT_ASAN
