@@ -4,6 +4,7 @@
 
 #include <dlfcn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "blas/cblas.h"
@@ -31,6 +32,9 @@ static void find_function(const char *library, const char *symbol, void *out_fun
 void bench_vendor_prepare(const norma_context *context, char name[96], char warning[256]) {
     name[0] = warning[0] = '\0';
     if (strcmp(context->info.backend, "cpu") != 0) return;
+    /* Read when the library is opened, just below. Its idle threads would spin for 2^26 cycles after a product, on the very
+     * cores that the next contender's threads need: 2^18 cycles bridge the calls of one sample, and no more. */
+    setenv("OPENBLAS_THREAD_TIMEOUT", "18", 0);
     const norma_cblas *blas = norma_cblas_get();
     if (!blas) return;
     void (*set_threads)(int);
