@@ -149,9 +149,6 @@ NORMA_DEVICE unsigned count_up(unsigned *counter, unsigned last) {
     __threadfence();
     return was;
 }
-NORMA_DEVICE void xor_into(unsigned *word, unsigned value) {
-    atomicXor(word, value);
-}
 
 /* The compiler takes `v` as new from here on: what was computed from it before cannot be kept in registers for later. */
 NORMA_DEVICE void renew(vec16 &v) {
@@ -300,16 +297,6 @@ NORMA_DEVICE void store16_once(void *to, vec16 v) {
     asm volatile("st.global.cs.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(v.word[0]), "r"(v.word[1]), "r"(v.word[2]),
                  "r"(v.word[3])
                  : "memory");
-}
-
-/* Starts to bring `bytes`, a multiple of 16 from a 16-byte aligned address on, into L2; or their first line. */
-NORMA_DEVICE void prefetch_bytes(const void *from, int bytes) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
-#else
-    (void)bytes;
-    asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
-#endif
 }
 
 /* Sixteen bytes from global to shared memory without passing registers, of which the first `bytes` (0 to 16) are read and

@@ -97,9 +97,6 @@ NORMA_DEVICE void cluster_collect(cluster_box *, int) {
 NORMA_DEVICE unsigned count_up(unsigned *counter, unsigned last) {
     return __builtin_amdgcn_atomic_inc32(counter, last, __ATOMIC_ACQ_REL, "agent");
 }
-NORMA_DEVICE void xor_into(unsigned *word, unsigned value) {
-    __atomic_fetch_xor(word, value, __ATOMIC_RELAXED);
-}
 
 NORMA_DEVICE void renew(vec16 &v) {
     __asm__ volatile("" : "+v"(v.word[0]), "+v"(v.word[1]), "+v"(v.word[2]), "+v"(v.word[3]));
@@ -175,8 +172,6 @@ NORMA_DEVICE vec16 load16_reused(const void *from) {
 }
 NORMA_DEVICE void store16(void *to, vec16 v) {
     *(vec16 *)to = v;
-}
-NORMA_DEVICE void prefetch_bytes(const void *, int) {
 }
 NORMA_DEVICE void store16_once(void *to, vec16 v) {
     typedef unsigned words __attribute__((ext_vector_type(4)));

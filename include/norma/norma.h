@@ -8,7 +8,7 @@
  *     RMSNorm:            out[i,k] = h[i,k] * rstd[i] * (gamma[k] + gamma_offset)
  *     RMSNorm + Linear:   out[i,n] = rstd[i] * sum_k h[i,k] * (gamma[k] + gamma_offset) * W[k,n] + bias[n]
  *
- * A FIRST PROGRAM (link with -lnorma; examples/minimal.c is the same, complete):
+ * A FIRST PROGRAM (link with -lnorma; examples/minimal.c is a complete one):
  *
  *     norma_context *ctx;
  *     norma_context_create(NULL, &ctx);                             // NORMA_BACKEND, else the best one here

@@ -144,9 +144,6 @@ inline unsigned count_up(unsigned *counter, unsigned last) {
     *counter = was >= last ? 0 : was + 1;
     return was;
 }
-inline void xor_into(unsigned *word, unsigned value) {
-    *word ^= value;
-}
 
 /* Built without contraction. */
 inline float mul_rn(float a, float b) {
@@ -211,8 +208,6 @@ inline vec16 load16_reused(const void *from) {
 }
 inline void store16(void *to, vec16 v) {
     *static_cast<vec16 *>(simt::aligned(to)) = v;
-}
-inline void prefetch_bytes(const void *, int) {
 }
 inline void store16_once(void *to, vec16 v) {
     store16(to, v);
