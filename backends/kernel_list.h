@@ -11,6 +11,8 @@
     X(RMSNORM_LINEAR_TILED, "rmsnorm_linear_tiled")   \
     X(LINEAR_BLAS, "linear_blas")                     \
     X(FOLD_GAMMA, "fold_gamma")                       \
+    X(RMSNORM_ROWS_BACKWARD, "rmsnorm_rows_backward") \
+    X(COLUMN_SUMS, "column_sums")                     \
     X(STREAM, "stream")
 
 typedef enum norma_kernel {

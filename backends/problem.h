@@ -14,8 +14,13 @@ typedef enum norma_op {
     NORMA_OP_LINEAR,         /* x -> part[].out, no normalisation: the second half of the pair route, and the bench's peer */
     NORMA_OP_FOLD_GAMMA,     /* gamma (k), part[0].weight (k, n) -> part[0].out (k, n) */
     NORMA_OP_STREAM_COPY,    /* x (m, k) -> out (m, k), both contiguous: the bench's floor for reading and writing */
-    NORMA_OP_STREAM_READ     /* x (m, k) is read; out (1, 1) may get a value, so that no read can be left out: the floor for
+    NORMA_OP_STREAM_READ,    /* x (m, k) is read; out (1, 1) may get a value, so that no read can be left out: the floor for
                                 reading */
+    NORMA_OP_RMSNORM_BACKWARD,        /* x, rstd, gamma, dout, dresidual_out -> dx, dgamma; an absent dout counts as zero */
+    NORMA_OP_RMSNORM_LINEAR_BACKWARD, /* x, rstd, gamma, dresidual_out, part[].weight, .dout
+                                         -> dx, dgamma, part[].dweight, .dbias */
+    NORMA_OP_PRODUCT,    /* x (m, k), part[0].weight (k, n) -> part[0].out (m, n), any strides: a step of the backward */
+    NORMA_OP_COLUMN_SUMS /* x (m, k) -> out (k), the sum over rows: another */
 } norma_op;
 
 typedef struct norma_tensor {
@@ -27,6 +32,7 @@ typedef struct norma_part {
     int index; /* in the caller's description, where parts with n = 0 count too */
     int64_t n;
     norma_tensor weight, bias, out;
+    norma_tensor dout, dweight, dbias; /* of NORMA_OP_RMSNORM_LINEAR_BACKWARD */
 } norma_part;
 
 typedef struct norma_problem {
@@ -39,8 +45,10 @@ typedef struct norma_problem {
     int64_t max_rows;    /* the most that batch * m may be; 0: any */
     int64_t batch, m, k; /* batch * m rows of k; batch and m are 0 in a plan, which does not know them yet */
     norma_tensor x, gamma, residual, residual_out, rstd, out;
-    int desc_parts; /* in the caller's description */
-    int parts;      /* here: those with n >= 1 */
+    norma_tensor dout, dresidual_out, dx, dgamma; /* of the backward operations; rstd is an input there */
+    bool accumulate;                              /* PRODUCT, COLUMN_SUMS: out is added to; RMSNORM_BACKWARD: dgamma is */
+    int desc_parts;                               /* in the caller's description */
+    int parts;                                    /* here: those with n >= 1 */
     norma_part part[NORMA_MAX_PARTS];
 } norma_problem;
 

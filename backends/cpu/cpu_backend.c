@@ -197,6 +197,8 @@ static norma_status grow_scratch(norma_cpu_device *device, size_t bytes) {
 static norma_status cpu_prepare(norma_device *device, norma_launch *launch) {
     const simd_table *simd = cpu(device)->simd;
     const norma_cpu_kernel *kernel = kernels[launch->kernel];
+    if (!kernel)
+        return norma_fail(NORMA_ERROR_UNSUPPORTED, "this backend has no kernel %s", norma_kernel_name(launch->kernel));
     const norma_cpu_launch own = launch_of(device, launch, simd);
     const norma_status status = kernel->check(&own);
     if (status) return status;

@@ -4,52 +4,12 @@
  * before its place is written. */
 #include "reference.h"
 
-#include <float.h>
 #include <math.h>
 
-#include "../dtype.h"
-#include "../tiling/tile_index.h"
+#include "reference_access.h"
 
 /* Columns of one pass over a row in reference_linear_row. */
 enum { BLOCK_COLUMNS = 32 };
-
-/* Where values are subnormal an intermediate rounding has an absolute error, which is then multiplied by gamma or a weight.
- * The bounds hold for |gamma + offset| and 1 + |W| up to this. */
-#define FACTOR_LIMIT 8.0
-
-/* A binary floating-point format: bits of precision, exponent of the smallest positive value, largest finite value. */
-typedef struct format {
-    int precision;
-    int min_exponent;
-    double largest;
-} format;
-
-static format format_of(norma_dtype dtype) {
-    if (dtype == NORMA_F16) return (format){11, -24, 65504.0};
-    if (dtype == NORMA_BF16) return (format){8, -133, 0x1.fep127};
-    return (format){24, -149, FLT_MAX};
-}
-
-/* By the bits, since the judge asks for millions of these: 2^exponent, and the largest exponent with 2^exponent <= |value|.
- */
-static double power_of_two(int exponent) {
-    const uint64_t bits = (uint64_t)(exponent + 1023) << 52;
-    double power;
-    memcpy(&power, &bits, sizeof power);
-    return power;
-}
-
-static int exponent_of(double value) {
-    uint64_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return (int)(bits >> 52 & 0x7ff) - 1023;
-}
-
-/* Distance between the values of a dtype around `value`. */
-static double spacing(const format *format, double value) {
-    const int exponent = exponent_of(value) - format->precision + 1;
-    return power_of_two(exponent < format->min_exponent ? format->min_exponent : exponent);
-}
 
 double norma_round_double(norma_dtype dtype, double value) {
     if (!isfinite(value)) return value;
@@ -57,47 +17,6 @@ double norma_round_double(norma_dtype dtype, double value) {
     const double step = spacing(&format, value);
     const double rounded = nearbyint(value / step) * step;
     return fabs(rounded) > format.largest ? copysign(INFINITY, value) : rounded;
-}
-
-static const void *tensor_data(const norma_tensor *tensor) {
-    return (const char *)tensor->buffer.data + tensor->buffer.offset_bytes;
-}
-
-static int64_t element_at(const norma_problem *problem, const norma_tensor *tensor, int64_t row, int64_t col) {
-    const norma_layout *layout = &tensor->layout;
-    return norma_element_at(row, col, problem->m, layout->batch_stride, layout->row_stride, layout->col_stride);
-}
-
-static float load(const norma_problem *problem, const norma_tensor *tensor, int64_t row, int64_t col) {
-    return norma_load(tensor_data(tensor), tensor->layout.dtype, element_at(problem, tensor, row, col));
-}
-
-static void store(const norma_problem *problem, const norma_tensor *tensor, int64_t row, int64_t col, double value) {
-    const norma_dtype dtype = tensor->layout.dtype;
-    norma_store((char *)tensor->buffer.data + tensor->buffer.offset_bytes, dtype, element_at(problem, tensor, row, col),
-                (float)norma_round_double(dtype, value));
-}
-
-/* A weight has rows and columns but no batch. */
-static float load_weight(const norma_tensor *weight, int64_t k, int64_t col) {
-    return norma_load(tensor_data(weight), weight->layout.dtype,
-                      k * weight->layout.row_stride + col * weight->layout.col_stride);
-}
-
-static float load_vector(const norma_tensor *vector, int64_t index) {
-    return norma_load(tensor_data(vector), vector->layout.dtype, index * vector->layout.col_stride);
-}
-
-/* gamma + offset, as fp32 gives it. */
-static float gamma_at(const norma_problem *problem, int64_t k) {
-    return norma_tensor_present(&problem->gamma) ? load_vector(&problem->gamma, k) + problem->gamma_offset : 1.0F;
-}
-
-/* The residual sum is an fp32 sum rounded to h's dtype. */
-static float h_at(const norma_problem *problem, int64_t row, int64_t k) {
-    const float x = load(problem, &problem->x, row, k);
-    if (!norma_tensor_present(&problem->residual)) return x;
-    return norma_round(problem->residual.layout.dtype, x + load(problem, &problem->residual, row, k));
 }
 
 /* Zero where the sum of squares leaves fp32's range, as in the models' own code. */
@@ -123,7 +42,11 @@ static double y_at(const norma_problem *problem, int64_t row, int64_t k, double 
     const norma_dtype dtype = norma_problem_h_dtype(problem);
     const float normalised = h * (float)rstd;
     const float y = gamma * (problem->contract == NORMA_ROUND_TWICE ? norma_round(dtype, normalised) : normalised);
-    return problem->op == NORMA_OP_RMSNORM_LINEAR ? norma_round(dtype, y) : y;
+    return problem->op == NORMA_OP_RMSNORM ? y : norma_round(dtype, y);
+}
+
+double norma_reference_y(const norma_problem *problem, int64_t row, int64_t k) {
+    return y_at(problem, row, k, load(problem, &problem->rstd, row, 0));
 }
 
 void norma_reference_row(const norma_problem *problem, int64_t row, double *h, double *y, double *out_rstd) {
@@ -147,17 +70,6 @@ double norma_reference_dot(const norma_problem *problem, const double *y, int pa
     }
     if (out_magnitude) *out_magnitude = magnitude + fabs(bias);
     return sum + bias;
-}
-
-/* Half the spacing of `dtype` at `value`: the largest error of one rounding there. */
-static double half_spacing(norma_dtype dtype, double value) {
-    const format format = format_of(dtype);
-    return spacing(&format, value) / 2;
-}
-
-/* The error of rounding to `dtype` a value that is itself within `error` of `value`. */
-static double with_rounding(norma_dtype dtype, double value, double error) {
-    return error + half_spacing(dtype, fabs(value) + error);
 }
 
 /* Relative error of an fp32 rstd, in units of fp32's roundoff. */
@@ -199,6 +111,12 @@ double norma_bound_linear(const norma_problem *problem, double value, double mag
     }
     if (magnitude > 0) error += underflow;
     return with_rounding(out, value, error);
+}
+
+/* Once for the rstd that is given, and once for the one that is computed anew. */
+double norma_bound_y(const norma_problem *problem) {
+    return 2 * rstd_units(problem) * norma_dtype_unit(NORMA_F32) +
+           flip_units(problem) * norma_dtype_unit(norma_problem_h_dtype(problem));
 }
 
 double norma_bound_rstd(const norma_problem *problem, double rstd) {
@@ -265,6 +183,10 @@ void norma_reference_run(const norma_problem *problem) {
     case NORMA_OP_FOLD_GAMMA: run_fold_gamma(problem); return;
     case NORMA_OP_STREAM_COPY:
     case NORMA_OP_STREAM_READ: run_stream(problem); return;
+    case NORMA_OP_RMSNORM_BACKWARD:
+    case NORMA_OP_RMSNORM_LINEAR_BACKWARD:
+    case NORMA_OP_PRODUCT:
+    case NORMA_OP_COLUMN_SUMS: norma_reference_run_backward(problem); return;
     case NORMA_OP_RMSNORM:
     case NORMA_OP_RMSNORM_LINEAR:
     case NORMA_OP_LINEAR: break;

@@ -22,10 +22,33 @@ double norma_bound_norm(const norma_problem *problem, double y, norma_dtype out)
 double norma_bound_linear(const norma_problem *problem, double value, double magnitude, norma_dtype out);
 double norma_bound_rstd(const norma_problem *problem, double rstd);
 
+/* A gradient before its last rounding, the sum of its terms' magnitudes, and the error that anyone else may have made by
+ * then. Like the bounds above, derived in docs/numerics.md. */
+typedef struct norma_gradient {
+    double value, magnitude, error;
+} norma_gradient;
+
+/* The gradients of NORMA_OP_RMSNORM_BACKWARD and NORMA_OP_RMSNORM_LINEAR_BACKWARD: t, what the norm's own gradient starts
+ * from; dx of a row from the k values of its t; and the sums over all rows, with the old value where they accumulate. */
+norma_gradient norma_reference_t(const norma_problem *problem, int64_t row, int64_t k);
+void norma_reference_dx(const norma_problem *problem, int64_t row, const norma_gradient *t, norma_gradient *dx);
+norma_gradient norma_reference_dgamma(const norma_problem *problem, int64_t k);
+norma_gradient norma_reference_dbias(const norma_problem *problem, int part, int64_t col);
+norma_gradient norma_reference_dweight(const norma_problem *problem, int part, int64_t k, int64_t col);
+
+/* The largest error of a gradient of dtype `out`. */
+double norma_bound_gradient(const norma_gradient *gradient, norma_dtype out);
+
+/* One normalised value as a Linear multiplies it, from the rstd that is given to a backward, and the relative error of one
+ * that is computed anew. */
+double norma_reference_y(const norma_problem *problem, int64_t row, int64_t k);
+double norma_bound_y(const norma_problem *problem);
+
 /* Rounds to nearest even, in one step from fp64. */
 double norma_round_double(norma_dtype dtype, double value);
 
-/* Runs a whole problem of any op by these functions: the kernel "reference". */
+/* Runs a whole problem of any op by these functions: the kernel "reference". The second function has the backward's. */
 void norma_reference_run(const norma_problem *problem);
+void norma_reference_run_backward(const norma_problem *problem);
 
 #endif

@@ -47,6 +47,30 @@ norma_status norma_rmsnorm_linear(norma_context *context, const norma_rmsnorm_li
     return status ? status : run_once(context, &description, &bound);
 }
 
+norma_status norma_rmsnorm_backward(norma_context *context, const norma_rmsnorm_backward_desc *desc,
+                                    const norma_rmsnorm_backward_args *args) {
+    norma_problem description;
+    norma_status status = check_context(context);
+    if (!status) status = norma_problem_from_rmsnorm_backward(desc, &description);
+    if (status) return status;
+    description.opaque_buffers = context->device->limits.opaque_buffers;
+    norma_problem bound = description;
+    status = norma_problem_bind_rmsnorm_backward(&bound, args);
+    return status ? status : run_once(context, &description, &bound);
+}
+
+norma_status norma_rmsnorm_linear_backward(norma_context *context, const norma_rmsnorm_linear_backward_desc *desc,
+                                           const norma_rmsnorm_linear_backward_args *args) {
+    norma_problem description;
+    norma_status status = check_context(context);
+    if (!status) status = norma_problem_from_rmsnorm_linear_backward(desc, &description);
+    if (status) return status;
+    description.opaque_buffers = context->device->limits.opaque_buffers;
+    norma_problem bound = description;
+    status = norma_problem_bind_rmsnorm_linear_backward(&bound, args);
+    return status ? status : run_once(context, &description, &bound);
+}
+
 norma_status norma_fold_gamma(norma_context *context, const norma_fold_gamma_desc *desc, const norma_fold_gamma_args *args) {
     norma_problem description;
     norma_status status = check_context(context);
@@ -83,6 +107,31 @@ norma_status norma_rmsnorm_linear_plan_create(norma_context *context, const norm
     return norma_plan_create(context, &problem, problem.max_rows, NULL, out_plan);
 }
 
+norma_status norma_rmsnorm_backward_plan_create(norma_context *context, const norma_rmsnorm_backward_desc *desc,
+                                                norma_plan **out_plan) {
+    if (!out_plan) return norma_fail(NORMA_ERROR_NULL_POINTER, "out_plan is NULL");
+    *out_plan = NULL;
+    norma_problem problem;
+    norma_status status = check_context(context);
+    if (!status) status = norma_problem_from_rmsnorm_backward(desc, &problem);
+    if (status) return status;
+    problem.opaque_buffers = context->device->limits.opaque_buffers;
+    return norma_plan_create(context, &problem, problem.max_rows, NULL, out_plan);
+}
+
+norma_status norma_rmsnorm_linear_backward_plan_create(norma_context *context,
+                                                       const norma_rmsnorm_linear_backward_desc *desc,
+                                                       norma_plan **out_plan) {
+    if (!out_plan) return norma_fail(NORMA_ERROR_NULL_POINTER, "out_plan is NULL");
+    *out_plan = NULL;
+    norma_problem problem;
+    norma_status status = check_context(context);
+    if (!status) status = norma_problem_from_rmsnorm_linear_backward(desc, &problem);
+    if (status) return status;
+    problem.opaque_buffers = context->device->limits.opaque_buffers;
+    return norma_plan_create(context, &problem, problem.max_rows, NULL, out_plan);
+}
+
 /* The plan's problem, if the plan is one of `op`. */
 static norma_status check_plan(const norma_plan *plan, norma_op op, const char *made_by, norma_problem *out_problem) {
     if (!plan) return norma_fail(NORMA_ERROR_NULL_POINTER, "plan is NULL");
@@ -102,5 +151,20 @@ norma_status norma_rmsnorm_linear_plan_run(norma_plan *plan, const norma_rmsnorm
     norma_problem problem;
     norma_status status = check_plan(plan, NORMA_OP_RMSNORM_LINEAR, "norma_rmsnorm_linear_plan_create", &problem);
     if (!status) status = norma_problem_bind_rmsnorm_linear(&problem, args);
+    return status ? status : norma_plan_run(plan, &problem);
+}
+
+norma_status norma_rmsnorm_backward_plan_run(norma_plan *plan, const norma_rmsnorm_backward_args *args) {
+    norma_problem problem;
+    norma_status status = check_plan(plan, NORMA_OP_RMSNORM_BACKWARD, "norma_rmsnorm_backward_plan_create", &problem);
+    if (!status) status = norma_problem_bind_rmsnorm_backward(&problem, args);
+    return status ? status : norma_plan_run(plan, &problem);
+}
+
+norma_status norma_rmsnorm_linear_backward_plan_run(norma_plan *plan, const norma_rmsnorm_linear_backward_args *args) {
+    norma_problem problem;
+    norma_status status =
+        check_plan(plan, NORMA_OP_RMSNORM_LINEAR_BACKWARD, "norma_rmsnorm_linear_backward_plan_create", &problem);
+    if (!status) status = norma_problem_bind_rmsnorm_linear_backward(&problem, args);
     return status ? status : norma_plan_run(plan, &problem);
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "../dtype.h"
+#include "backward.h"
 #include "step.h"
 #include "struct_size.h"
 
@@ -17,7 +18,8 @@
 typedef struct bracket {
     int64_t rows; /* the most that it was prepared for; 0: not prepared */
     norma_route route;
-    norma_launch launches[NORMA_MAX_STEPS];
+    int steps;
+    norma_launch launches[NORMA_MAX_BACKWARD_STEPS];
     size_t intermediate_bytes;
 } bracket;
 
@@ -40,8 +42,49 @@ const norma_problem *norma_plan_problem(const norma_plan *plan) {
 static void discard_bracket(norma_plan *plan, bracket *b) {
     if (b->rows == 0) return;
     norma_device *device = plan->context->device;
-    for (int step = 0; step < norma_step_count(&b->route); step++) device->backend->discard(device, &b->launches[step]);
+    for (int step = 0; step < b->steps; step++) device->backend->discard(device, &b->launches[step]);
     memset(b, 0, sizeof *b);
+}
+
+static int step_count(const norma_route *route, const norma_problem *problem) {
+    return route->form == NORMA_FORM_BACKWARD ? norma_backward_step_count(problem) : norma_step_count(route);
+}
+
+static int64_t intermediate_bytes(const norma_route *route, const norma_problem *problem, int64_t rows) {
+    return route->form == NORMA_FORM_BACKWARD ? norma_backward_room_bytes(problem, rows)
+                                              : norma_intermediate_bytes(route, problem, rows);
+}
+
+static norma_status prepare_launch(norma_device *device, norma_kernel kernel, const norma_tile *tile,
+                                   const norma_problem *problem, norma_launch *launch) {
+    *launch = (norma_launch){.kernel = kernel, .tile = tile, .problem = problem};
+    const norma_status status = device->backend->prepare(device, launch);
+    launch->problem = NULL;
+    return status;
+}
+
+/* By the first route of the step's own that the backend takes, and that NORMA_KERNEL allows. */
+static norma_status prepare_backward_step(const norma_plan *plan, const norma_problem *problem, int step,
+                                          norma_launch *launch) {
+    norma_device *device = plan->context->device;
+    norma_problem own;
+    norma_backward_step(problem, step, 0, (norma_buffer){0}, &own);
+    const bool forced = plan->forced_route && norma_route_concerns(plan->forced_route, &own);
+    norma_route routes[NORMA_MAX_ROUTES];
+    const int count = norma_routes_for(&own, own.m, &device->limits, routes);
+    norma_status status = NORMA_ERROR_UNSUPPORTED;
+    for (int i = 0; i < count && status == NORMA_ERROR_UNSUPPORTED; i++)
+        if (!forced || norma_route_admits(&routes[i], plan->forced_route))
+            status = prepare_launch(device, routes[i].kernel, routes[i].tile, &own, launch);
+    return status;
+}
+
+static norma_status prepare_step(const norma_plan *plan, const norma_route *route, const norma_problem *problem, int step,
+                                 norma_launch *launch) {
+    if (route->form == NORMA_FORM_BACKWARD) return prepare_backward_step(plan, problem, step, launch);
+    norma_problem own;
+    norma_step_problem(route, step, problem, (norma_buffer){0}, &own);
+    return prepare_launch(plan->context->device, norma_step_kernel(route, step), norma_step_tile(route, step), &own, launch);
 }
 
 /* Prepares `route` for up to `rows` rows into *b; on an error *b holds nothing. */
@@ -54,19 +97,15 @@ static norma_status prepare_route(norma_plan *plan, const norma_route *route, in
 
     memset(b, 0, sizeof *b);
     b->route = *route;
-    for (int step = 0; step < norma_step_count(route); step++) {
-        norma_problem step_problem;
-        norma_step_problem(route, step, &problem, (norma_buffer){0}, &step_problem);
-        b->launches[step] = (norma_launch){
-            .kernel = norma_step_kernel(route, step), .tile = norma_step_tile(route, step), .problem = &step_problem};
-        const norma_status status = device->backend->prepare(device, &b->launches[step]);
-        b->launches[step].problem = NULL;
+    b->steps = step_count(route, &problem);
+    for (int step = 0; step < b->steps; step++) {
+        const norma_status status = prepare_step(plan, route, &problem, step, &b->launches[step]);
         if (!status) continue;
         while (step-- > 0) device->backend->discard(device, &b->launches[step]);
         memset(b, 0, sizeof *b);
         return status;
     }
-    b->intermediate_bytes = (size_t)norma_intermediate_bytes(route, &problem, problem.m);
+    b->intermediate_bytes = (size_t)intermediate_bytes(route, &problem, problem.m);
     b->rows = rows;
     return NORMA_OK;
 }
@@ -78,7 +117,7 @@ static size_t aligned_end(size_t first) {
 
 static size_t workspace_bytes(const bracket *b) {
     size_t launch_bytes = 0;
-    for (int step = 0; step < norma_step_count(&b->route); step++)
+    for (int step = 0; step < b->steps; step++)
         if (b->launches[step].workspace_bytes > launch_bytes) launch_bytes = b->launches[step].workspace_bytes;
     return launch_bytes ? aligned_end(b->intermediate_bytes) + launch_bytes : b->intermediate_bytes;
 }
@@ -92,7 +131,7 @@ static norma_status prepare_bracket(norma_plan *plan, int64_t rows, bracket *b) 
     norma_status status = NORMA_ERROR_UNSUPPORTED;
     int tried = 0;
     for (int i = 0; i < count && status == NORMA_ERROR_UNSUPPORTED; i++) {
-        if (plan->forced_route && strcmp(norma_route_name(&routes[i]), plan->forced_route) != 0) continue;
+        if (plan->forced_route && !norma_route_admits(&routes[i], plan->forced_route)) continue;
         if (plan->forced_route) routes[i].reason = "asked for by name";
         status = prepare_route(plan, &routes[i], rows, &prepared);
         tried++;
@@ -194,32 +233,52 @@ static void log_launch(const norma_plan *plan, const bracket *b, int step, const
               "launch %s, %d of %d, tile %s: norma-bench --shape %" PRId64 ",%" PRId64
               "%s --dtype %s --contract %s --kernel %s "
               "(batch %" PRId64 ", parts %d, gamma %s, weight %s, out %s; %s)",
-              norma_kernel_name(b->launches[step].kernel), step + 1, norma_step_count(&b->route), tile ? tile->name : "none",
+              norma_kernel_name(b->launches[step].kernel), step + 1, b->steps, tile ? tile->name : "none",
               problem->batch * problem->m, problem->k, columns, norma_dtype_name(problem->x.layout.dtype),
               contracts[problem->contract], norma_route_name(&b->route), problem->batch, problem->parts,
               norma_dtype_name(problem->gamma.layout.dtype), norma_dtype_name(problem->part[0].weight.layout.dtype),
               norma_dtype_name(out->layout.dtype), b->route.reason);
 }
 
+static norma_status run_step(norma_plan *plan, const bracket *b, int step, const norma_problem *problem) {
+    norma_device *device = plan->context->device;
+    norma_launch launch = b->launches[step];
+    launch.problem = problem;
+    launch.workspace.data = plan->workspace->data;
+    launch.workspace.offset_bytes = aligned_end(b->intermediate_bytes);
+    return device->backend->launch(device, &launch);
+}
+
 /* Runs the bracket's steps on rows that fit the intermediate. */
 static norma_status run_chunk(norma_plan *plan, const bracket *b, const norma_problem *chunk) {
-    norma_device *device = plan->context->device;
     const norma_buffer intermediate = {.data = plan->workspace->data, .offset_bytes = 0};
-    for (int step = 0; step < norma_step_count(&b->route); step++) {
+    for (int step = 0; step < b->steps; step++) {
         norma_problem problem;
         norma_step_problem(&b->route, step, chunk, intermediate, &problem);
-        norma_launch launch = b->launches[step];
-        launch.problem = &problem;
-        launch.workspace.data = plan->workspace->data;
-        launch.workspace.offset_bytes = aligned_end(b->intermediate_bytes);
         log_launch(plan, b, step, chunk);
-        const norma_status status = device->backend->launch(device, &launch);
+        const norma_status status = run_step(plan, b, step, &problem);
         if (status) return status;
     }
     return NORMA_OK;
 }
 
+static norma_status run_backward(norma_plan *plan, const bracket *b, const norma_problem *whole) {
+    const norma_buffer room = {.data = plan->workspace->data, .offset_bytes = 0};
+    for (int step = 0; step < b->steps; step++) {
+        const int64_t passes = norma_backward_step_passes(whole, step);
+        for (int64_t pass = 0; pass < passes; pass++) {
+            norma_problem problem;
+            norma_backward_step(whole, step, pass, room, &problem);
+            log_launch(plan, b, step, &problem);
+            const norma_status status = run_step(plan, b, step, &problem);
+            if (status) return status;
+        }
+    }
+    return NORMA_OK;
+}
+
 static norma_status run_chunks(norma_plan *plan, const bracket *b, const norma_problem *problem) {
+    if (b->route.form == NORMA_FORM_BACKWARD) return run_backward(plan, b, problem);
     const int64_t chunk_rows = norma_chunk_rows(&b->route, problem, plan->context->intermediate_bytes);
     if (problem->batch * problem->m <= chunk_rows) return run_chunk(plan, b, problem);
 
@@ -242,6 +301,9 @@ static norma_status run_chunks(norma_plan *plan, const bracket *b, const norma_p
 
 static bool has_outputs(const norma_problem *problem) {
     if (problem->op == NORMA_OP_FOLD_GAMMA) return problem->part[0].n > 0;
+    if (problem->op == NORMA_OP_RMSNORM_LINEAR_BACKWARD) return norma_backward_step_count(problem) > 0;
+    if (problem->op == NORMA_OP_RMSNORM_BACKWARD)
+        return norma_tensor_present(&problem->dx) || norma_tensor_present(&problem->dgamma);
     return problem->parts > 0 || norma_tensor_present(&problem->out) || norma_tensor_present(&problem->residual_out) ||
            norma_tensor_present(&problem->rstd);
 }
@@ -263,12 +325,19 @@ norma_status norma_plan_run(norma_plan *plan, const norma_problem *problem) {
 
 /* ---- Describing ---- */
 
-static void describe_route(const norma_route *route, norma_plan_info *info) {
-    size_t used = 0;
-    for (int step = 0; step < norma_step_count(route); step++)
-        used += (size_t)snprintf(info->kernel + used, sizeof info->kernel - used, "%s%s", step ? "+" : "",
-                                 norma_kernel_name(norma_step_kernel(route, step)));
-    snprintf(info->reason, sizeof info->reason, "%s", route->reason);
+/* The kernels in their order, each once, as many as the text holds. */
+static void describe_bracket(const bracket *b, norma_plan_info *info) {
+    bool told[NORMA_KERNEL_COUNT] = {false};
+    info->kernel[0] = '\0';
+    for (int step = 0; step < b->steps; step++) {
+        const norma_kernel kernel = b->launches[step].kernel;
+        const size_t used = strlen(info->kernel);
+        const char *name = norma_kernel_name(kernel);
+        if (told[kernel] || used + strlen(name) + 2 > sizeof info->kernel) continue;
+        told[kernel] = true;
+        snprintf(info->kernel + used, sizeof info->kernel - used, "%s%s", used ? "+" : "", name);
+    }
+    snprintf(info->reason, sizeof info->reason, "%s", b->route.reason);
 }
 
 norma_status norma_plan_get_info(const norma_plan *plan, int64_t m, norma_plan_info *out_info) {
@@ -283,7 +352,7 @@ norma_status norma_plan_get_info(const norma_plan *plan, int64_t m, norma_plan_i
         bracket *b;
         const norma_status status = bracket_for((norma_plan *)plan, m, &b);
         if (status) return status;
-        describe_route(&b->route, &info);
+        describe_bracket(b, &info);
     }
     info.workspace_bytes = plan->own.bytes;
     return norma_struct_write("out_info", out_info, NORMA_BYTES_TO(norma_plan_info, reason), &info, sizeof info);

@@ -9,8 +9,8 @@
 
 #define LAYOUT_WORDS 4
 #define HEAD_WORDS   6
-#define PART_WORDS   (1 + 3 * LAYOUT_WORDS)
-#define KEY_WORDS    (HEAD_WORDS + 6 * LAYOUT_WORDS + NORMA_MAX_PARTS * PART_WORDS)
+#define PART_WORDS   (1 + 4 * LAYOUT_WORDS)
+#define KEY_WORDS    (HEAD_WORDS + 7 * LAYOUT_WORDS + NORMA_MAX_PARTS * PART_WORDS)
 
 typedef struct plan_key {
     uint64_t hash;
@@ -42,14 +42,7 @@ static uint64_t hash_of(const plan_key *key) {
     return hash;
 }
 
-static void make_key(const norma_problem *problem, plan_key *key) {
-    key->count = 0;
-    put(key, (uint64_t)problem->op);
-    put(key, (uint64_t)problem->contract);
-    put(key, problem->flags);
-    put(key, norma_f32_bits(problem->eps));
-    put(key, norma_f32_bits(problem->gamma_offset));
-    put(key, (uint64_t)problem->k);
+static void put_forward(plan_key *key, const norma_problem *problem) {
     put_layout(key, &problem->x);
     put_layout(key, &problem->gamma);
     put_layout(key, &problem->residual);
@@ -62,6 +55,37 @@ static void make_key(const norma_problem *problem, plan_key *key) {
         put_layout(key, &problem->part[p].bias);
         put_layout(key, &problem->part[p].out);
     }
+}
+
+static void put_backward(plan_key *key, const norma_problem *problem) {
+    put_layout(key, &problem->x);
+    put_layout(key, &problem->gamma);
+    put_layout(key, &problem->rstd);
+    put_layout(key, &problem->dout);
+    put_layout(key, &problem->dresidual_out);
+    put_layout(key, &problem->dx);
+    put_layout(key, &problem->dgamma);
+    for (int p = 0; p < problem->parts; p++) {
+        put(key, (uint64_t)problem->part[p].n);
+        put_layout(key, &problem->part[p].weight);
+        put_layout(key, &problem->part[p].dout);
+        put_layout(key, &problem->part[p].dweight);
+        put_layout(key, &problem->part[p].dbias);
+    }
+}
+
+static void make_key(const norma_problem *problem, plan_key *key) {
+    key->count = 0;
+    put(key, (uint64_t)problem->op);
+    put(key, (uint64_t)problem->contract);
+    put(key, problem->flags);
+    put(key, norma_f32_bits(problem->eps));
+    put(key, norma_f32_bits(problem->gamma_offset));
+    put(key, (uint64_t)problem->k);
+    if (problem->op == NORMA_OP_RMSNORM_BACKWARD || problem->op == NORMA_OP_RMSNORM_LINEAR_BACKWARD)
+        put_backward(key, problem);
+    else
+        put_forward(key, problem);
     key->hash = hash_of(key);
 }
 

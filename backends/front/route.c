@@ -155,16 +155,39 @@ int norma_routes_for(const norma_problem *problem, int64_t rows, const norma_lim
         add(&list, NORMA_FORM_DIRECT, NORMA_KERNEL_FOLD_GAMMA, NULL, only);
         add(&list, NORMA_FORM_DIRECT, NORMA_KERNEL_REFERENCE, NULL, "no faster kernel takes it");
         break;
+    case NORMA_OP_RMSNORM_BACKWARD:
+        add(&list, NORMA_FORM_DIRECT, NORMA_KERNEL_RMSNORM_ROWS_BACKWARD, NULL, "rows are independent");
+        add(&list, NORMA_FORM_DIRECT, NORMA_KERNEL_REFERENCE, NULL, "no faster kernel takes it");
+        break;
+    case NORMA_OP_RMSNORM_LINEAR_BACKWARD:
+        add(&list, NORMA_FORM_BACKWARD, NORMA_KERNEL_RMSNORM_ROWS_BACKWARD, NULL, "products, and what is left of the norm");
+        add(&list, NORMA_FORM_DIRECT, NORMA_KERNEL_REFERENCE, NULL, "no faster kernel takes it");
+        break;
+    case NORMA_OP_PRODUCT:
+        add(&list, NORMA_FORM_DIRECT, NORMA_KERNEL_LINEAR_BLAS, NULL, "the vendor's product");
+        add_tiled(&list, problem, rows, limits);
+        add(&list, NORMA_FORM_DIRECT, NORMA_KERNEL_REFERENCE, NULL, "no faster kernel takes it");
+        break;
+    case NORMA_OP_COLUMN_SUMS:
+        add(&list, NORMA_FORM_DIRECT, NORMA_KERNEL_COLUMN_SUMS, NULL, only);
+        add(&list, NORMA_FORM_DIRECT, NORMA_KERNEL_REFERENCE, NULL, "no faster kernel takes it");
+        break;
     case NORMA_OP_STREAM_COPY:
     case NORMA_OP_STREAM_READ: add(&list, NORMA_FORM_DIRECT, NORMA_KERNEL_STREAM, NULL, only); break;
     }
     return list.count;
 }
 
-static const char pair_name[] = "pair";
+static const char pair_name[] = "pair", steps_name[] = "steps";
 
 const char *norma_route_name(const norma_route *route) {
+    if (route->form == NORMA_FORM_BACKWARD) return steps_name;
     return route->form == NORMA_FORM_NORM_FIRST ? pair_name : norma_kernel_name(route->kernel);
+}
+
+bool norma_route_admits(const norma_route *route, const char *name) {
+    if (route->form == NORMA_FORM_BACKWARD) return strcmp(name, norma_kernel_name(NORMA_KERNEL_REFERENCE)) != 0;
+    return strcmp(name, norma_route_name(route)) == 0;
 }
 
 const char *norma_route_find(const char *text) {
@@ -174,16 +197,30 @@ const char *norma_route_find(const char *text) {
     return NULL;
 }
 
+static bool is_stream(norma_op op) {
+    return op == NORMA_OP_STREAM_COPY || op == NORMA_OP_STREAM_READ;
+}
+
+/* The products of a backward, or the operation that consists of them. */
+static bool has_products(norma_op op) {
+    return op == NORMA_OP_PRODUCT || op == NORMA_OP_RMSNORM_LINEAR_BACKWARD;
+}
+
 bool norma_route_concerns(const char *name, const norma_problem *problem) {
     const norma_op op = effective_op(problem);
-    if (strcmp(name, norma_kernel_name(NORMA_KERNEL_REFERENCE)) == 0)
-        return op != NORMA_OP_STREAM_COPY && op != NORMA_OP_STREAM_READ;
-    if (strcmp(name, norma_kernel_name(NORMA_KERNEL_RMSNORM_ROWS)) == 0) return op == NORMA_OP_RMSNORM;
-    if (strcmp(name, norma_kernel_name(NORMA_KERNEL_LINEAR_BLAS)) == 0) return op == NORMA_OP_LINEAR;
-    if (strcmp(name, norma_kernel_name(NORMA_KERNEL_FOLD_GAMMA)) == 0) return op == NORMA_OP_FOLD_GAMMA;
-    if (strcmp(name, norma_kernel_name(NORMA_KERNEL_STREAM)) == 0)
-        return op == NORMA_OP_STREAM_COPY || op == NORMA_OP_STREAM_READ;
-    return op == NORMA_OP_RMSNORM_LINEAR;
+    int kernel = 0;
+    while (kernel < NORMA_KERNEL_COUNT && strcmp(name, norma_kernel_name((norma_kernel)kernel)) != 0) kernel++;
+    switch (kernel) {
+    case NORMA_KERNEL_REFERENCE: return !is_stream(op);
+    case NORMA_KERNEL_RMSNORM_ROWS: return op == NORMA_OP_RMSNORM;
+    case NORMA_KERNEL_LINEAR_BLAS: return op == NORMA_OP_LINEAR || has_products(op);
+    case NORMA_KERNEL_RMSNORM_LINEAR_TILED: return op == NORMA_OP_RMSNORM_LINEAR || has_products(op);
+    case NORMA_KERNEL_FOLD_GAMMA: return op == NORMA_OP_FOLD_GAMMA;
+    case NORMA_KERNEL_RMSNORM_ROWS_BACKWARD: return op == NORMA_OP_RMSNORM_BACKWARD;
+    case NORMA_KERNEL_COLUMN_SUMS: return op == NORMA_OP_COLUMN_SUMS;
+    case NORMA_KERNEL_STREAM: return is_stream(op);
+    default: return op == NORMA_OP_RMSNORM_LINEAR; /* the pair, and kernels that only it has */
+    }
 }
 
 static const int64_t bracket_rows[NORMA_BRACKET_COUNT] = {

@@ -11,7 +11,8 @@
 typedef enum norma_route_form {
     NORMA_FORM_DIRECT,         /* kernel(problem); with no part left it is the norm's side outputs alone */
     NORMA_FORM_RESIDUAL_FIRST, /* rmsnorm_rows writes h, kernel works on h; for kernels that take no residual */
-    NORMA_FORM_NORM_FIRST      /* rmsnorm_rows writes y (and h, rstd), kernel is a plain product on y: the pair */
+    NORMA_FORM_NORM_FIRST,     /* rmsnorm_rows writes y (and h, rstd), kernel is a plain product on y: the pair */
+    NORMA_FORM_BACKWARD        /* the steps of backward.h, each by a route of its own; kernel means nothing */
 } norma_route_form;
 
 typedef struct norma_route {
@@ -27,8 +28,12 @@ typedef struct norma_route {
 int norma_routes_for(const norma_problem *problem, int64_t rows, const norma_limits *limits,
                      norma_route routes[NORMA_MAX_ROUTES]);
 
-/* A route's name for NORMA_KERNEL, the log and the bench: the kernel's name, or "pair" for NORMA_FORM_NORM_FIRST. */
+/* A route's name for NORMA_KERNEL, the log and the bench: the kernel's name, "pair" for NORMA_FORM_NORM_FIRST or "steps" for
+ * NORMA_FORM_BACKWARD. */
 const char *norma_route_name(const norma_route *route);
+
+/* Whether the route is one that NORMA_KERNEL=name allows: it has the name, or its steps have. */
+bool norma_route_admits(const norma_route *route, const char *name);
 
 /* Whether NORMA_KERNEL=name is meant for the problem's operation: a Linear's kernel does not change how a norm alone is
  * computed. */

@@ -37,10 +37,13 @@ static void add_norm_slots(norma_slot_list *list, norma_problem *problem) {
 }
 
 /* Spelled out: a call lists its slots several times, and formatting would cost more than all checks together. */
-const norma_part_name norma_part_names[NORMA_MAX_PARTS] = {{"part[0].weight", "part[0].bias", "part[0].out"},
-                                                           {"part[1].weight", "part[1].bias", "part[1].out"},
-                                                           {"part[2].weight", "part[2].bias", "part[2].out"},
-                                                           {"part[3].weight", "part[3].bias", "part[3].out"}};
+#define PART_NAMES(p)                                                                                                \
+    {                                                                                                                \
+        "part[" #p "].weight", "part[" #p "].bias", "part[" #p "].out", "part[" #p "].dout", "part[" #p "].dweight", \
+            "part[" #p "].dbias"                                                                                     \
+    }
+const norma_part_name norma_part_names[NORMA_MAX_PARTS] = {PART_NAMES(0), PART_NAMES(1), PART_NAMES(2), PART_NAMES(3)};
+#undef PART_NAMES
 
 static void add_part_slots(norma_slot_list *list, norma_problem *problem) {
     for (int p = 0; p < problem->parts; p++) {
@@ -49,6 +52,26 @@ static void add_part_slots(norma_slot_list *list, norma_problem *problem) {
         add_slot(list, names->weight, &part->weight, INPUT, problem->k, part->n);
         add_slot(list, names->bias, &part->bias, OPTIONAL_INPUT, 1, part->n);
         add_batched_slot(list, names->out, &part->out, OUTPUT, problem, part->n);
+    }
+}
+
+static void add_backward_slots(norma_slot_list *list, norma_problem *problem) {
+    add_batched_slot(list, "x", &problem->x, INPUT, problem, problem->k);
+    add_batched_slot(list, "rstd", &problem->rstd, INPUT, problem, 1);
+    add_slot(list, "gamma", &problem->gamma, OPTIONAL_INPUT, 1, problem->k);
+    add_batched_slot(list, "dresidual_out", &problem->dresidual_out, OPTIONAL_INPUT, problem, problem->k);
+    add_batched_slot(list, "dx", &problem->dx, OPTIONAL_OUTPUT, problem, problem->k);
+    add_slot(list, "dgamma", &problem->dgamma, OPTIONAL_OUTPUT, 1, problem->k);
+}
+
+static void add_backward_part_slots(norma_slot_list *list, norma_problem *problem) {
+    for (int p = 0; p < problem->parts; p++) {
+        norma_part *part = &problem->part[p];
+        const norma_part_name *names = &norma_part_names[part->index];
+        add_slot(list, names->weight, &part->weight, INPUT, problem->k, part->n);
+        add_batched_slot(list, names->dout, &part->dout, INPUT, problem, part->n);
+        add_slot(list, names->dweight, &part->dweight, OPTIONAL_OUTPUT, problem->k, part->n);
+        add_slot(list, names->dbias, &part->dbias, OPTIONAL_OUTPUT, 1, part->n);
     }
 }
 
@@ -79,6 +102,23 @@ norma_slot_list norma_slots_of(norma_problem *problem) {
     case NORMA_OP_STREAM_READ:
         add_batched_slot(&list, "x", &problem->x, INPUT, problem, problem->k);
         add_slot(&list, "out", &problem->out, OUTPUT, 1, 1);
+        break;
+    case NORMA_OP_RMSNORM_BACKWARD:
+        add_backward_slots(&list, problem);
+        add_batched_slot(&list, "dout", &problem->dout, INPUT, problem, problem->k);
+        break;
+    case NORMA_OP_RMSNORM_LINEAR_BACKWARD:
+        add_backward_slots(&list, problem);
+        add_backward_part_slots(&list, problem);
+        break;
+    case NORMA_OP_PRODUCT:
+        add_batched_slot(&list, "x", &problem->x, INPUT, problem, problem->k);
+        add_slot(&list, "weight", &problem->part[0].weight, INPUT, problem->k, problem->part[0].n);
+        add_batched_slot(&list, "out", &problem->part[0].out, OUTPUT, problem, problem->part[0].n);
+        break;
+    case NORMA_OP_COLUMN_SUMS:
+        add_batched_slot(&list, "x", &problem->x, INPUT, problem, problem->k);
+        add_slot(&list, "out", &problem->out, OUTPUT, 1, problem->k);
         break;
     }
     return list;

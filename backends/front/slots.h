@@ -14,8 +14,8 @@ typedef struct norma_slot {
     int64_t batch, rows, cols; /* batch and rows of a batched one are 0 until the problem is bound */
 } norma_slot;
 
-/* x, gamma, residual, residual_out, rstd, and three per part. */
-#define NORMA_MAX_SLOTS (5 + 3 * NORMA_MAX_PARTS)
+/* x, rstd, gamma, dresidual_out, dx, dgamma, and four per part. */
+#define NORMA_MAX_SLOTS (6 + 4 * NORMA_MAX_PARTS)
 
 typedef struct norma_slot_list {
     int count;
@@ -27,7 +27,7 @@ norma_slot_list norma_slots_of(norma_problem *problem);
 
 /* The names of a part's slots. */
 typedef struct norma_part_name {
-    const char *weight, *bias, *out;
+    const char *weight, *bias, *out, *dout, *dweight, *dbias;
 } norma_part_name;
 
 extern const norma_part_name norma_part_names[NORMA_MAX_PARTS];

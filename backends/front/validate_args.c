@@ -85,6 +85,11 @@ static bool may_alias(const norma_problem *problem, const norma_tensor *output, 
     case NORMA_OP_RMSNORM_LINEAR:
         return output == &problem->residual_out && (other == &problem->residual || other == &problem->x);
     case NORMA_OP_FOLD_GAMMA: return output == &problem->part[0].out && other == &problem->part[0].weight;
+    case NORMA_OP_RMSNORM_BACKWARD:
+        return output == &problem->dx && (other == &problem->dout || other == &problem->dresidual_out);
+    case NORMA_OP_RMSNORM_LINEAR_BACKWARD:
+    case NORMA_OP_PRODUCT:
+    case NORMA_OP_COLUMN_SUMS:
     case NORMA_OP_LINEAR:
     case NORMA_OP_STREAM_COPY:
     case NORMA_OP_STREAM_READ: break;
@@ -207,6 +212,60 @@ norma_status norma_problem_bind_rmsnorm_linear(norma_problem *problem, const nor
     if (!status) status = settle_buffer(&problem->residual_out, &args.residual_out, "residual_out", needed);
     if (!status) status = settle_buffer(&problem->rstd, &args.rstd, "rstd", needed);
     if (!status) status = settle_part_buffers(problem, &args, needed);
+    return status ? status : bind_finish(problem);
+}
+
+norma_status norma_problem_bind_rmsnorm_backward(norma_problem *problem, const norma_rmsnorm_backward_args *given) {
+    norma_rmsnorm_backward_args args;
+    norma_status status =
+        norma_struct_read("args", given, NORMA_BYTES_TO(norma_rmsnorm_backward_args, dgamma), &args, sizeof args);
+    if (!status) status = settle_rows(problem, args.m, args.batch);
+    if (status) return status;
+    const bool needed = args.m > 0;
+    status = settle_buffer(&problem->x, &args.x, "x", needed);
+    if (!status) status = settle_buffer(&problem->rstd, &args.rstd, "rstd", needed);
+    if (!status) status = settle_buffer(&problem->gamma, &args.gamma, "gamma", needed);
+    if (!status) status = settle_buffer(&problem->dout, &args.dout, "dout", needed);
+    if (!status) status = settle_buffer(&problem->dresidual_out, &args.dresidual_out, "dresidual_out", needed);
+    if (!status) status = settle_buffer(&problem->dx, &args.dx, "dx", needed);
+    if (!status) status = settle_buffer(&problem->dgamma, &args.dgamma, "dgamma", needed);
+    return status ? status : bind_finish(problem);
+}
+
+static norma_status settle_backward_part_buffers(norma_problem *problem, const norma_rmsnorm_linear_backward_args *args,
+                                                 bool needed) {
+    for (int p = 0; p < problem->parts; p++) {
+        norma_part *part = &problem->part[p];
+        const norma_linear_backward_part_args *given = &args->part[part->index];
+        const norma_part_name *names = &norma_part_names[part->index];
+        norma_status status = settle_buffer(&part->weight, &given->weight, names->weight, needed);
+        if (!status) status = settle_buffer(&part->dout, &given->dout, names->dout, needed);
+        if (!status) status = settle_buffer(&part->dweight, &given->dweight, names->dweight, needed);
+        if (!status) status = settle_buffer(&part->dbias, &given->dbias, names->dbias, needed);
+        if (status) return status;
+    }
+    for (int p = problem->desc_parts; p < NORMA_MAX_PARTS; p++)
+        if (args->part[p].dout.data)
+            return norma_fail(NORMA_ERROR_NULL_POINTER, "args.part[%d].dout.data is %p, but desc.parts is %d", p,
+                              args->part[p].dout.data, problem->desc_parts);
+    return NORMA_OK;
+}
+
+norma_status norma_problem_bind_rmsnorm_linear_backward(norma_problem *problem,
+                                                        const norma_rmsnorm_linear_backward_args *given) {
+    norma_rmsnorm_linear_backward_args args;
+    norma_status status =
+        norma_struct_read("args", given, NORMA_BYTES_TO(norma_rmsnorm_linear_backward_args, part), &args, sizeof args);
+    if (!status) status = settle_rows(problem, args.m, args.batch);
+    if (status) return status;
+    const bool needed = args.m > 0;
+    status = settle_buffer(&problem->x, &args.x, "x", needed);
+    if (!status) status = settle_buffer(&problem->rstd, &args.rstd, "rstd", needed);
+    if (!status) status = settle_buffer(&problem->gamma, &args.gamma, "gamma", needed);
+    if (!status) status = settle_buffer(&problem->dresidual_out, &args.dresidual_out, "dresidual_out", needed);
+    if (!status) status = settle_buffer(&problem->dx, &args.dx, "dx", needed);
+    if (!status) status = settle_buffer(&problem->dgamma, &args.dgamma, "dgamma", needed);
+    if (!status) status = settle_backward_part_buffers(problem, &args, needed);
     return status ? status : bind_finish(problem);
 }
 

@@ -9,7 +9,9 @@
 #include "struct_size.h"
 #include "validate.h"
 
-#define KNOWN_FLAGS (NORMA_WEIGHTS_STATIC | NORMA_BATCH_INVARIANT)
+#define FORWARD_FLAGS         (NORMA_WEIGHTS_STATIC | NORMA_BATCH_INVARIANT)
+#define BACKWARD_FLAGS        (FORWARD_FLAGS | NORMA_ACCUMULATE_DGAMMA)
+#define LINEAR_BACKWARD_FLAGS (BACKWARD_FLAGS | NORMA_ACCUMULATE_DWEIGHT | NORMA_ACCUMULATE_DBIAS)
 
 static norma_status check_positive(const char *name, int64_t value) {
     if (value >= 1) return NORMA_OK;
@@ -67,19 +69,34 @@ static norma_status check_residual(const norma_problem *problem) {
         return norma_fail(NORMA_ERROR_DTYPE,
                           "desc.residual_out.dtype is %s, but desc.residual.dtype is %s; they must be equal",
                           norma_dtype_name(residual_out->dtype), norma_dtype_name(residual->dtype));
+    return NORMA_OK;
+}
+
+static norma_status check_rstd(const norma_problem *problem) {
     const norma_dtype rstd = problem->rstd.layout.dtype;
     if (rstd != NORMA_NONE && rstd != NORMA_F32)
         return norma_fail(NORMA_ERROR_DTYPE, "desc.rstd.dtype is %s; it must be NORMA_F32", norma_dtype_name(rstd));
     return NORMA_OK;
 }
 
+/* dgamma is the gradient of a gamma that took part. */
+static norma_status check_dgamma(const norma_problem *problem) {
+    const norma_dtype dgamma = problem->dgamma.layout.dtype;
+    if (dgamma == NORMA_NONE || norma_tensor_present(&problem->gamma)) return NORMA_OK;
+    return norma_fail(NORMA_ERROR_DTYPE, "desc.dgamma.dtype is %s, but desc.gamma.dtype is NORMA_NONE",
+                      norma_dtype_name(dgamma));
+}
+
+static norma_status check_flags(const norma_problem *problem, uint64_t known) {
+    if (!(problem->flags & ~known)) return NORMA_OK;
+    return norma_fail(NORMA_ERROR_FLAGS, "desc.flags is 0x%" PRIx64 "; the bits 0x%" PRIx64 " are not known here",
+                      problem->flags, problem->flags & ~known);
+}
+
 static norma_status check_numbers(const norma_problem *problem) {
     if ((int)problem->contract < NORMA_ROUND_DEFERRED || problem->contract > NORMA_ROUND_ONCE)
         return norma_fail(NORMA_ERROR_CONTRACT, "desc.contract is %d; it must be from 0 to %d", (int)problem->contract,
                           NORMA_ROUND_ONCE);
-    if (problem->flags & ~KNOWN_FLAGS)
-        return norma_fail(NORMA_ERROR_FLAGS, "desc.flags is 0x%" PRIx64 "; the bits 0x%" PRIx64 " are not known",
-                          problem->flags, problem->flags & ~KNOWN_FLAGS);
     if (!isfinite(problem->eps) || problem->eps <= 0)
         return norma_fail(NORMA_ERROR_EPS, "desc.eps is %g; it must be finite and greater than 0", (double)problem->eps);
     return NORMA_OK;
@@ -140,26 +157,29 @@ norma_status norma_problem_from_rmsnorm(const norma_rmsnorm_desc *given, norma_p
     status = check_positive("desc.k", desc.k);
     if (!status) status = check_not_negative("desc.max_rows", desc.max_rows);
     if (!status) status = check_numbers(&problem);
+    if (!status) status = check_flags(&problem, FORWARD_FLAGS);
     if (!status) status = check_offset(&problem);
     if (!status) status = settle_description(&problem);
     if (!status) status = check_residual(&problem);
+    if (!status) status = check_rstd(&problem);
     if (!status) *out_problem = problem;
     return status;
 }
 
-static norma_status check_parts(const norma_rmsnorm_linear_desc *desc, int64_t parts) {
+/* The parts' columns; `given` is desc.parts as it was given. */
+static norma_status check_parts(int64_t given, int64_t parts, const int64_t n[NORMA_MAX_PARTS]) {
     if (parts < 1 || parts > NORMA_MAX_PARTS)
         return norma_fail(NORMA_ERROR_SIZE, "desc.parts is %" PRId64 "; it must be from 0 to %d", parts, NORMA_MAX_PARTS);
     int64_t columns = 0;
     for (int p = 0; p < NORMA_MAX_PARTS; p++) {
-        const int64_t n = desc->part[p].n;
-        if (n < 0) return norma_fail(NORMA_ERROR_SIZE, "desc.part[%d].n is %" PRId64 "; it must not be negative", p, n);
-        if (p >= parts && n != 0)
-            return norma_fail(NORMA_ERROR_SIZE, "desc.part[%d].n is %" PRId64 ", but desc.parts is %" PRId64, p, n,
-                              desc->parts);
-        if (__builtin_add_overflow(columns, n, &columns))
+        if (n[p] < 0)
+            return norma_fail(NORMA_ERROR_SIZE, "desc.part[%d].n is %" PRId64 "; it must not be negative", p, n[p]);
+        if (p >= parts && n[p] != 0)
+            return norma_fail(NORMA_ERROR_SIZE, "desc.part[%d].n is %" PRId64 ", but desc.parts is %" PRId64, p, n[p],
+                              given);
+        if (__builtin_add_overflow(columns, n[p], &columns))
             return norma_fail(NORMA_ERROR_OVERFLOW,
-                              "desc.part[%d].n is %" PRId64 "; the parts' columns together pass 2^63 - 1", p, n);
+                              "desc.part[%d].n is %" PRId64 "; the parts' columns together pass 2^63 - 1", p, n[p]);
     }
     return NORMA_OK;
 }
@@ -188,8 +208,10 @@ norma_status norma_problem_from_rmsnorm_linear(const norma_rmsnorm_linear_desc *
     status = check_positive("desc.k", desc.k);
     if (!status) status = check_not_negative("desc.max_rows", desc.max_rows);
     if (!status) status = check_numbers(&problem);
+    if (!status) status = check_flags(&problem, FORWARD_FLAGS);
     if (!status) status = check_offset(&problem);
-    if (!status) status = check_parts(&desc, parts);
+    const int64_t n[NORMA_MAX_PARTS] = {desc.part[0].n, desc.part[1].n, desc.part[2].n, desc.part[3].n};
+    if (!status) status = check_parts(desc.parts, parts, n);
     if (status) return status;
 
     problem.desc_parts = problem.parts = (int)parts;
@@ -202,6 +224,89 @@ norma_status norma_problem_from_rmsnorm_linear(const norma_rmsnorm_linear_desc *
     }
     status = settle_description(&problem);
     if (!status) status = check_residual(&problem);
+    if (!status) status = check_rstd(&problem);
+    if (status) return status;
+    settle_parts(&problem);
+    *out_problem = problem;
+    return NORMA_OK;
+}
+
+norma_status norma_problem_from_rmsnorm_backward(const norma_rmsnorm_backward_desc *given, norma_problem *out_problem) {
+    norma_rmsnorm_backward_desc desc;
+    norma_status status =
+        norma_struct_read("desc", given, NORMA_BYTES_TO(norma_rmsnorm_backward_desc, dgamma), &desc, sizeof desc);
+    if (status) return status;
+
+    norma_problem problem = {
+        .op = NORMA_OP_RMSNORM_BACKWARD,
+        .flags = desc.flags,
+        .gamma_offset = desc.gamma_offset,
+        .max_rows = desc.max_rows,
+        .k = desc.k,
+        .x.layout = desc.x,
+        .rstd.layout = desc.rstd,
+        .gamma.layout = desc.gamma,
+        .dout.layout = desc.dout,
+        .dresidual_out.layout = desc.dresidual_out,
+        .dx.layout = desc.dx,
+        .dgamma.layout = desc.dgamma,
+        .accumulate = (desc.flags & NORMA_ACCUMULATE_DGAMMA) != 0,
+    };
+    status = check_positive("desc.k", desc.k);
+    if (!status) status = check_not_negative("desc.max_rows", desc.max_rows);
+    if (!status) status = check_flags(&problem, BACKWARD_FLAGS);
+    if (!status) status = check_offset(&problem);
+    if (!status) status = settle_description(&problem);
+    if (!status) status = check_rstd(&problem);
+    if (!status) status = check_dgamma(&problem);
+    if (!status) *out_problem = problem;
+    return status;
+}
+
+norma_status norma_problem_from_rmsnorm_linear_backward(const norma_rmsnorm_linear_backward_desc *given,
+                                                        norma_problem *out_problem) {
+    norma_rmsnorm_linear_backward_desc desc;
+    norma_status status =
+        norma_struct_read("desc", given, NORMA_BYTES_TO(norma_rmsnorm_linear_backward_desc, part), &desc, sizeof desc);
+    if (status) return status;
+
+    norma_problem problem = {
+        .op = NORMA_OP_RMSNORM_LINEAR_BACKWARD,
+        .contract = desc.contract,
+        .flags = desc.flags,
+        .eps = desc.eps,
+        .gamma_offset = desc.gamma_offset,
+        .max_rows = desc.max_rows,
+        .k = desc.k,
+        .x.layout = desc.x,
+        .rstd.layout = desc.rstd,
+        .gamma.layout = desc.gamma,
+        .dresidual_out.layout = desc.dresidual_out,
+        .dx.layout = desc.dx,
+        .dgamma.layout = desc.dgamma,
+    };
+    const int64_t parts = desc.parts == 0 ? 1 : desc.parts;
+    const int64_t n[NORMA_MAX_PARTS] = {desc.part[0].n, desc.part[1].n, desc.part[2].n, desc.part[3].n};
+    status = check_positive("desc.k", desc.k);
+    if (!status) status = check_not_negative("desc.max_rows", desc.max_rows);
+    if (!status) status = check_numbers(&problem);
+    if (!status) status = check_flags(&problem, LINEAR_BACKWARD_FLAGS);
+    if (!status) status = check_offset(&problem);
+    if (!status) status = check_parts(desc.parts, parts, n);
+    if (status) return status;
+
+    problem.desc_parts = problem.parts = (int)parts;
+    for (int p = 0; p < problem.parts; p++) {
+        problem.part[p] = (norma_part){.index = p,
+                                       .n = desc.part[p].n,
+                                       .weight.layout = desc.part[p].weight,
+                                       .dout.layout = desc.part[p].dout,
+                                       .dweight.layout = desc.part[p].dweight,
+                                       .dbias.layout = desc.part[p].dbias};
+    }
+    status = settle_description(&problem);
+    if (!status) status = check_rstd(&problem);
+    if (!status) status = check_dgamma(&problem);
     if (status) return status;
     settle_parts(&problem);
     *out_problem = problem;

@@ -47,6 +47,10 @@ norma_status gpu_check_addresses(gpu_device *device, const norma_problem *proble
         {&problem->residual_out, "residual_out"},
         {&problem->rstd, "rstd"},
         {&problem->out, "out"},
+        {&problem->dout, "dout"},
+        {&problem->dresidual_out, "dresidual_out"},
+        {&problem->dx, "dx"},
+        {&problem->dgamma, "dgamma"},
     };
     norma_status status = NORMA_OK;
     for (size_t i = 0; !status && i < sizeof tensors / sizeof *tensors; i++)

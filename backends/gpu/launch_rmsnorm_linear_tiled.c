@@ -95,6 +95,8 @@ static norma_status find_all(gpu_device *device, const norma_launch *launch, til
 }
 
 static norma_status prepare(gpu_device *device, norma_launch *launch) {
+    if (launch->problem->op == NORMA_OP_PRODUCT)
+        return norma_fail(NORMA_ERROR_UNSUPPORTED, "rmsnorm_linear_tiled computes a Linear");
     if (norma_tensor_present(&launch->problem->residual))
         return norma_fail(NORMA_ERROR_UNSUPPORTED, "rmsnorm_linear_tiled takes no residual");
     tiled_native *native = calloc(1, sizeof *native);

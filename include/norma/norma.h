@@ -8,6 +8,8 @@
  *     RMSNorm:            out[i,k] = h[i,k] * rstd[i] * (gamma[k] + gamma_offset)
  *     RMSNorm + Linear:   out[i,n] = rstd[i] * sum_k h[i,k] * (gamma[k] + gamma_offset) * W[k,n] + bias[n]
  *
+ * and, for training, the gradients of both (norma_rmsnorm_backward, norma_rmsnorm_linear_backward).
+ *
  * A FIRST PROGRAM (link with -lnorma; examples/minimal.c is a complete one):
  *
  *     norma_context *ctx;
@@ -272,6 +274,11 @@ typedef enum norma_contract {
     UINT64_C(2) /* a row's result has the same bits whatever the other rows and their number; \
                    NORMA_BATCH_INVARIANT=1 sets it for every call */
 
+/* Flags of a backward description: the gradient is added to what its tensor holds; without the flag it replaces that. */
+#define NORMA_ACCUMULATE_DGAMMA  UINT64_C(4)
+#define NORMA_ACCUMULATE_DWEIGHT UINT64_C(8)
+#define NORMA_ACCUMULATE_DBIAS   UINT64_C(16)
+
 #define NORMA_DEFAULT_EPS 1e-6f
 #define NORMA_MAX_PARTS   4
 
@@ -374,6 +381,115 @@ static inline norma_rmsnorm_linear_args norma_rmsnorm_linear_args_init(void) {
 NORMA_API norma_status norma_rmsnorm_linear(norma_context *context, const norma_rmsnorm_linear_desc *desc,
                                             const norma_rmsnorm_linear_args *args);
 
+/* ---- Gradients ---------------------------------------------------------------------------------------------------- */
+
+/* The gradient of a loss with respect to a tensor has the tensor's name with a d in front. Of the forward call only two
+ * things must be kept: h, which is called x here (the forward call's x, or its residual_out if it had a residual), and its
+ * rstd. With g = gamma + gamma_offset, or 1 without gamma, n = x * rstd, and `mean` over a row's K values:
+ *
+ *     dx     = rstd * (t * g - n * mean(t * g * n)) + dresidual_out        t = dout, or the sum over parts of dout W^T
+ *     dgamma = sum over rows of t * n
+ *     dweight = (n * g)^T dout,   dbias = sum over rows of dout            for each part
+ *
+ * dx is the gradient of h, so of the forward call's x and of its residual alike. Roundings count as the identity, and there
+ * is none but at the outputs, except as docs/numerics.md says. Sums run in an order that depends on sizes, layouts and the
+ * device alone, without floating-point atomics: the same call gives the same bits.
+ *
+ * Every output may be absent, and then costs nothing. m = 0 succeeds and writes nothing, so a gradient that is a sum over
+ * rows then keeps what it holds. */
+
+/* Tensors, with M and batch from the arguments: x, dout, dresidual_out, dx (batch, M, K); rstd (batch, M), NORMA_F32; gamma,
+ * dgamma (K). Required: x, rstd and dout. dresidual_out is the gradient that comes back through residual_out. dgamma needs
+ * gamma. In place: dx may be dout or dresidual_out if address, dtype and strides are the same. Otherwise outputs overlap
+ * nothing. Flags: NORMA_ACCUMULATE_DGAMMA, and those of norma_rmsnorm. */
+typedef struct norma_rmsnorm_backward_desc {
+    size_t struct_size;
+    int64_t k;
+    int64_t max_rows;
+    float gamma_offset;
+    uint64_t flags;
+    norma_layout x, rstd, gamma, dout, dresidual_out, dx, dgamma;
+} norma_rmsnorm_backward_desc;
+
+typedef struct norma_rmsnorm_backward_args {
+    size_t struct_size;
+    int64_t m;
+    int64_t batch;
+    norma_buffer x, rstd, gamma, dout, dresidual_out, dx, dgamma;
+} norma_rmsnorm_backward_args;
+
+static inline norma_rmsnorm_backward_desc norma_rmsnorm_backward_desc_init(void) {
+    norma_rmsnorm_backward_desc desc;
+    memset(&desc, 0, sizeof desc);
+    desc.struct_size = sizeof desc;
+    return desc;
+}
+
+static inline norma_rmsnorm_backward_args norma_rmsnorm_backward_args_init(void) {
+    norma_rmsnorm_backward_args args;
+    memset(&args, 0, sizeof args);
+    args.struct_size = sizeof args;
+    return args;
+}
+
+/* The gradients of norma_rmsnorm. Enqueues, and fails, as norma_rmsnorm does. */
+NORMA_API norma_status norma_rmsnorm_backward(norma_context *context, const norma_rmsnorm_backward_desc *desc,
+                                              const norma_rmsnorm_backward_args *args);
+
+/* Of one Linear: weight, dweight (K, n), dout (batch, M, n), dbias (n). Required: weight and dout. */
+typedef struct norma_linear_backward_part_desc {
+    int64_t n;
+    norma_layout weight, dout, dweight, dbias;
+} norma_linear_backward_part_desc;
+
+typedef struct norma_linear_backward_part_args {
+    norma_buffer weight, dout, dweight, dbias;
+} norma_linear_backward_part_args;
+
+/* As norma_rmsnorm_backward_desc, but with parts in place of dout. eps and contract are those of the forward call: the
+ * normalised rows, which dweight needs, are computed anew from x as it computed them. Outputs overlap nothing. If dx is
+ * present, of x's dtype, it also serves as room for a matrix of M x K values on the way; if not, the call has that room in
+ * its workspace. Flags: NORMA_ACCUMULATE_DGAMMA, _DWEIGHT, _DBIAS, and those of norma_rmsnorm. */
+typedef struct norma_rmsnorm_linear_backward_desc {
+    size_t struct_size;
+    int64_t k;
+    int64_t max_rows;
+    float eps;
+    float gamma_offset;
+    norma_contract contract;
+    uint64_t flags;
+    norma_layout x, rstd, gamma, dresidual_out, dx, dgamma;
+    int64_t parts; /* 1 to NORMA_MAX_PARTS; 0 means 1 */
+    norma_linear_backward_part_desc part[NORMA_MAX_PARTS];
+} norma_rmsnorm_linear_backward_desc;
+
+typedef struct norma_rmsnorm_linear_backward_args {
+    size_t struct_size;
+    int64_t m;
+    int64_t batch;
+    norma_buffer x, rstd, gamma, dresidual_out, dx, dgamma;
+    norma_linear_backward_part_args part[NORMA_MAX_PARTS];
+} norma_rmsnorm_linear_backward_args;
+
+static inline norma_rmsnorm_linear_backward_desc norma_rmsnorm_linear_backward_desc_init(void) {
+    norma_rmsnorm_linear_backward_desc desc;
+    memset(&desc, 0, sizeof desc);
+    desc.struct_size = sizeof desc;
+    desc.eps = NORMA_DEFAULT_EPS;
+    return desc;
+}
+
+static inline norma_rmsnorm_linear_backward_args norma_rmsnorm_linear_backward_args_init(void) {
+    norma_rmsnorm_linear_backward_args args;
+    memset(&args, 0, sizeof args);
+    args.struct_size = sizeof args;
+    return args;
+}
+
+/* The gradients of norma_rmsnorm_linear. As norma_rmsnorm_backward. */
+NORMA_API norma_status norma_rmsnorm_linear_backward(norma_context *context, const norma_rmsnorm_linear_backward_desc *desc,
+                                                     const norma_rmsnorm_linear_backward_args *args);
+
 /* ---- Plans -------------------------------------------------------------------------------------------------------- */
 
 typedef struct norma_plan norma_plan;
@@ -391,11 +507,19 @@ NORMA_API norma_status norma_rmsnorm_plan_create(norma_context *context, const n
                                                  norma_plan **out_plan);
 NORMA_API norma_status norma_rmsnorm_linear_plan_create(norma_context *context, const norma_rmsnorm_linear_desc *desc,
                                                         norma_plan **out_plan);
+NORMA_API norma_status norma_rmsnorm_backward_plan_create(norma_context *context, const norma_rmsnorm_backward_desc *desc,
+                                                          norma_plan **out_plan);
+NORMA_API norma_status norma_rmsnorm_linear_backward_plan_create(norma_context *context,
+                                                                 const norma_rmsnorm_linear_backward_desc *desc,
+                                                                 norma_plan **out_plan);
 
 /* Runs a plan. Enqueues, allocates nothing, may be captured. Errors: NULL_POINTER, STRUCT_SIZE, PLAN_KIND, ROWS, SIZE,
  * OVERFLOW, SELF_OVERLAP, ALIAS, ALIGNMENT, DEVICE, DEVICE_LOST. */
 NORMA_API norma_status norma_rmsnorm_plan_run(norma_plan *plan, const norma_rmsnorm_args *args);
 NORMA_API norma_status norma_rmsnorm_linear_plan_run(norma_plan *plan, const norma_rmsnorm_linear_args *args);
+NORMA_API norma_status norma_rmsnorm_backward_plan_run(norma_plan *plan, const norma_rmsnorm_backward_args *args);
+NORMA_API norma_status norma_rmsnorm_linear_backward_plan_run(norma_plan *plan,
+                                                              const norma_rmsnorm_linear_backward_args *args);
 
 /* What runs for `m` rows. A plan for any number of rows prepares for m now, as a run would. Errors: NULL_POINTER,
  * STRUCT_SIZE, SIZE, ROWS; in that case also those of norma_rmsnorm_plan_create. */

@@ -11,7 +11,7 @@
 #include "front/validate.h"
 
 #define REGION_BYTES 4096
-#define REGIONS      12
+#define REGIONS      14
 
 /* Every tensor in a region of its own, large enough for any of the mutations that reaches memory. */
 static _Alignas(64) unsigned char memory[REGIONS][REGION_BYTES];
@@ -78,6 +78,47 @@ static void fold_inputs(norma_fold_gamma_desc *desc, norma_fold_gamma_args *args
     args->out = region(2);
 }
 
+static void rmsnorm_backward_inputs(norma_rmsnorm_backward_desc *desc, norma_rmsnorm_backward_args *args) {
+    *desc = norma_rmsnorm_backward_desc_init();
+    desc->k = 8;
+    desc->x.dtype = desc->rstd.dtype = desc->gamma.dtype = desc->dout.dtype = desc->dresidual_out.dtype = desc->dx.dtype =
+        desc->dgamma.dtype = NORMA_F32;
+    *args = norma_rmsnorm_backward_args_init();
+    args->m = 3;
+    args->x = region(0);
+    args->rstd = region(1);
+    args->gamma = region(2);
+    args->dout = region(3);
+    args->dresidual_out = region(4);
+    args->dx = region(5);
+    args->dgamma = region(6);
+}
+
+static void linear_backward_inputs(norma_rmsnorm_linear_backward_desc *desc, norma_rmsnorm_linear_backward_args *args) {
+    *desc = norma_rmsnorm_linear_backward_desc_init();
+    desc->k = 8;
+    desc->parts = 2;
+    desc->x.dtype = desc->rstd.dtype = desc->gamma.dtype = desc->dresidual_out.dtype = desc->dx.dtype = desc->dgamma.dtype =
+        NORMA_F32;
+    *args = norma_rmsnorm_linear_backward_args_init();
+    args->m = 3;
+    args->x = region(0);
+    args->rstd = region(1);
+    args->gamma = region(2);
+    args->dresidual_out = region(3);
+    args->dx = region(4);
+    args->dgamma = region(5);
+    for (int p = 0; p < 2; p++) {
+        desc->part[p].n = 4 + p;
+        desc->part[p].weight.dtype = desc->part[p].dout.dtype = desc->part[p].dweight.dtype = desc->part[p].dbias.dtype =
+            NORMA_F32;
+        args->part[p].weight = region(6 + 4 * p);
+        args->part[p].dout = region(7 + 4 * p);
+        args->part[p].dweight = region(8 + 4 * p);
+        args->part[p].dbias = region(9 + 4 * p);
+    }
+}
+
 #define BAD(name, status, change, needle)                                                         \
     static void linear_##name(norma_rmsnorm_linear_desc *desc, norma_rmsnorm_linear_args *args) { \
         (void)desc;                                                                               \
@@ -101,6 +142,24 @@ static void fold_inputs(norma_fold_gamma_desc *desc, norma_fold_gamma_args *args
         (void)(change);                                                                 \
     }
 #include "bad_fold.def"
+#undef BAD
+
+#define BAD(name, status, change, needle)                                                                       \
+    static void rmsnorm_backward_##name(norma_rmsnorm_backward_desc *desc, norma_rmsnorm_backward_args *args) { \
+        (void)desc;                                                                                             \
+        (void)args;                                                                                             \
+        (void)(change);                                                                                         \
+    }
+#include "bad_rmsnorm_backward.def"
+#undef BAD
+#define BAD(name, status, change, needle)                                          \
+    static void linear_backward_##name(norma_rmsnorm_linear_backward_desc *desc,   \
+                                       norma_rmsnorm_linear_backward_args *args) { \
+        (void)desc;                                                                \
+        (void)args;                                                                \
+        (void)(change);                                                            \
+    }
+#include "bad_linear_backward.def"
 #undef BAD
 
 typedef struct bad_linear {
@@ -139,6 +198,32 @@ typedef struct bad_fold {
 static const bad_fold bad_folds[] = {
 #define BAD(name, status, change, needle) {#name, NORMA_ERROR_##status, fold_##name, needle},
 #include "bad_fold.def"
+#undef BAD
+};
+
+typedef struct bad_rmsnorm_backward {
+    const char *name;
+    norma_status status;
+    void (*change)(norma_rmsnorm_backward_desc *desc, norma_rmsnorm_backward_args *args);
+    const char *needle;
+} bad_rmsnorm_backward;
+
+static const bad_rmsnorm_backward bad_rmsnorm_backwards[] = {
+#define BAD(name, status, change, needle) {#name, NORMA_ERROR_##status, rmsnorm_backward_##name, needle},
+#include "bad_rmsnorm_backward.def"
+#undef BAD
+};
+
+typedef struct bad_linear_backward {
+    const char *name;
+    norma_status status;
+    void (*change)(norma_rmsnorm_linear_backward_desc *desc, norma_rmsnorm_linear_backward_args *args);
+    const char *needle;
+} bad_linear_backward;
+
+static const bad_linear_backward bad_linear_backwards[] = {
+#define BAD(name, status, change, needle) {#name, NORMA_ERROR_##status, linear_backward_##name, needle},
+#include "bad_linear_backward.def"
 #undef BAD
 };
 
@@ -184,6 +269,32 @@ static norma_status plan_and_run_rmsnorm(norma_context *context, const norma_rms
     return status;
 }
 
+static norma_status plan_and_run_rmsnorm_backward(norma_context *context, const norma_rmsnorm_backward_desc *desc,
+                                                  const norma_rmsnorm_backward_args *args) {
+    norma_plan *plan = (norma_plan *)context;
+    norma_status status = norma_rmsnorm_backward_plan_create(context, desc, &plan);
+    if (status) {
+        assert_null(plan);
+        return status;
+    }
+    status = norma_rmsnorm_backward_plan_run(plan, args);
+    norma_plan_destroy(plan);
+    return status;
+}
+
+static norma_status plan_and_run_linear_backward(norma_context *context, const norma_rmsnorm_linear_backward_desc *desc,
+                                                 const norma_rmsnorm_linear_backward_args *args) {
+    norma_plan *plan = (norma_plan *)context;
+    norma_status status = norma_rmsnorm_linear_backward_plan_create(context, desc, &plan);
+    if (status) {
+        assert_null(plan);
+        return status;
+    }
+    status = norma_rmsnorm_linear_backward_plan_run(plan, args);
+    norma_plan_destroy(plan);
+    return status;
+}
+
 static void bad_linear_input_is_refused(void **state) {
     for (size_t i = 0; i < sizeof bad_linears / sizeof bad_linears[0]; i++) {
         const bad_linear *row = &bad_linears[i];
@@ -207,6 +318,34 @@ static void bad_rmsnorm_input_is_refused(void **state) {
         row->change(&desc, &args);
         expect_sentence(row->name, norma_rmsnorm(*state, &desc, &args), row->status, row->needle);
         expect_sentence(row->name, plan_and_run_rmsnorm(*state, &desc, &args), row->status, row->needle);
+        expect_untouched(row->name);
+        assert_int_equal(fake.live_launches, 0);
+    }
+}
+
+static void bad_rmsnorm_backward_input_is_refused(void **state) {
+    for (size_t i = 0; i < sizeof bad_rmsnorm_backwards / sizeof bad_rmsnorm_backwards[0]; i++) {
+        const bad_rmsnorm_backward *row = &bad_rmsnorm_backwards[i];
+        norma_rmsnorm_backward_desc desc;
+        norma_rmsnorm_backward_args args;
+        rmsnorm_backward_inputs(&desc, &args);
+        row->change(&desc, &args);
+        expect_sentence(row->name, norma_rmsnorm_backward(*state, &desc, &args), row->status, row->needle);
+        expect_sentence(row->name, plan_and_run_rmsnorm_backward(*state, &desc, &args), row->status, row->needle);
+        expect_untouched(row->name);
+        assert_int_equal(fake.live_launches, 0);
+    }
+}
+
+static void bad_linear_backward_input_is_refused(void **state) {
+    for (size_t i = 0; i < sizeof bad_linear_backwards / sizeof bad_linear_backwards[0]; i++) {
+        const bad_linear_backward *row = &bad_linear_backwards[i];
+        norma_rmsnorm_linear_backward_desc desc;
+        norma_rmsnorm_linear_backward_args args;
+        linear_backward_inputs(&desc, &args);
+        row->change(&desc, &args);
+        expect_sentence(row->name, norma_rmsnorm_linear_backward(*state, &desc, &args), row->status, row->needle);
+        expect_sentence(row->name, plan_and_run_linear_backward(*state, &desc, &args), row->status, row->needle);
         expect_untouched(row->name);
         assert_int_equal(fake.live_launches, 0);
     }
@@ -268,6 +407,83 @@ static void null_objects_are_named(void **state) {
     norma_plan_destroy(plan);
     norma_plan_destroy(NULL);
     expect_untouched("null objects");
+}
+
+static void null_objects_of_a_backward_are_named(void **state) {
+    norma_rmsnorm_backward_desc norm_desc;
+    norma_rmsnorm_backward_args norm_args;
+    rmsnorm_backward_inputs(&norm_desc, &norm_args);
+    norma_rmsnorm_linear_backward_desc desc;
+    norma_rmsnorm_linear_backward_args args;
+    linear_backward_inputs(&desc, &args);
+    norma_plan *plan;
+    EXPECT_FAILURE(norma_rmsnorm_backward(NULL, &norm_desc, &norm_args), NORMA_ERROR_NULL_POINTER, "context is NULL");
+    EXPECT_FAILURE(norma_rmsnorm_backward(*state, NULL, &norm_args), NORMA_ERROR_NULL_POINTER, "desc is NULL");
+    EXPECT_FAILURE(norma_rmsnorm_backward(*state, &norm_desc, NULL), NORMA_ERROR_NULL_POINTER, "args is NULL");
+    EXPECT_FAILURE(norma_rmsnorm_linear_backward(NULL, &desc, &args), NORMA_ERROR_NULL_POINTER, "context is NULL");
+    EXPECT_FAILURE(norma_rmsnorm_linear_backward(*state, NULL, &args), NORMA_ERROR_NULL_POINTER, "desc is NULL");
+    EXPECT_FAILURE(norma_rmsnorm_linear_backward(*state, &desc, NULL), NORMA_ERROR_NULL_POINTER, "args is NULL");
+    EXPECT_FAILURE(norma_rmsnorm_backward_plan_create(*state, &norm_desc, NULL), NORMA_ERROR_NULL_POINTER, "out_plan is");
+    EXPECT_FAILURE(norma_rmsnorm_backward_plan_create(NULL, &norm_desc, &plan), NORMA_ERROR_NULL_POINTER, "context is");
+    EXPECT_FAILURE(norma_rmsnorm_linear_backward_plan_create(*state, &desc, NULL), NORMA_ERROR_NULL_POINTER, "out_plan is");
+    EXPECT_FAILURE(norma_rmsnorm_linear_backward_plan_create(NULL, &desc, &plan), NORMA_ERROR_NULL_POINTER, "context is");
+    EXPECT_FAILURE(norma_rmsnorm_backward_plan_run(NULL, &norm_args), NORMA_ERROR_NULL_POINTER, "plan is NULL");
+    EXPECT_FAILURE(norma_rmsnorm_linear_backward_plan_run(NULL, &args), NORMA_ERROR_NULL_POINTER, "plan is NULL");
+
+    EXPECT_OK(norma_rmsnorm_backward_plan_create(*state, &norm_desc, &plan));
+    EXPECT_FAILURE(norma_rmsnorm_backward_plan_run(plan, NULL), NORMA_ERROR_NULL_POINTER, "args is NULL");
+    EXPECT_FAILURE(norma_rmsnorm_linear_backward_plan_run(plan, &args), NORMA_ERROR_PLAN_KIND,
+                   "norma_rmsnorm_linear_backward_plan_create");
+    norma_plan_destroy(plan);
+    EXPECT_OK(norma_rmsnorm_linear_backward_plan_create(*state, &desc, &plan));
+    EXPECT_FAILURE(norma_rmsnorm_backward_plan_run(plan, &norm_args), NORMA_ERROR_PLAN_KIND,
+                   "norma_rmsnorm_backward_plan_create");
+    norma_plan_destroy(plan);
+    expect_untouched("null objects of a backward");
+}
+
+static void backward_of_nothing_succeeds(void **state) {
+    norma_rmsnorm_backward_desc norm_desc;
+    norma_rmsnorm_backward_args norm_args;
+    rmsnorm_backward_inputs(&norm_desc, &norm_args);
+    norm_args = norma_rmsnorm_backward_args_init(); /* m = 0, every pointer NULL */
+    EXPECT_OK(norma_rmsnorm_backward(*state, &norm_desc, &norm_args));
+    rmsnorm_backward_inputs(&norm_desc, &norm_args);
+    norm_desc.dx.dtype = norm_desc.dgamma.dtype = NORMA_NONE;
+    norm_args.dx = norm_args.dgamma = (norma_buffer){0};
+    EXPECT_OK(norma_rmsnorm_backward(*state, &norm_desc, &norm_args));
+
+    norma_rmsnorm_linear_backward_desc desc;
+    norma_rmsnorm_linear_backward_args args;
+    linear_backward_inputs(&desc, &args);
+    args = norma_rmsnorm_linear_backward_args_init();
+    EXPECT_OK(norma_rmsnorm_linear_backward(*state, &desc, &args));
+    linear_backward_inputs(&desc, &args);
+    desc.dx.dtype = desc.dgamma.dtype = NORMA_NONE;
+    args.dx = args.dgamma = (norma_buffer){0};
+    for (int p = 0; p < 2; p++) {
+        desc.part[p].dweight.dtype = desc.part[p].dbias.dtype = NORMA_NONE;
+        args.part[p].dweight = args.part[p].dbias = (norma_buffer){0};
+    }
+    EXPECT_OK(norma_rmsnorm_linear_backward(*state, &desc, &args));
+    norma_plan *plan;
+    EXPECT_OK(norma_rmsnorm_linear_backward_plan_create(*state, &desc, &plan));
+    norma_plan_info info = {.struct_size = sizeof info};
+    EXPECT_OK(norma_plan_get_info(plan, 3, &info));
+    assert_string_equal(info.kernel, "none");
+    norma_plan_destroy(plan);
+    expect_untouched("nothing to do");
+}
+
+static void norm_gradient_may_lie_in_place(void **state) {
+    norma_rmsnorm_backward_desc desc;
+    norma_rmsnorm_backward_args args;
+    rmsnorm_backward_inputs(&desc, &args);
+    args.dx = args.dout;
+    EXPECT_OK(norma_rmsnorm_backward(*state, &desc, &args));
+    rmsnorm_backward_inputs(&desc, &args);
+    args.dx = args.dresidual_out;
+    EXPECT_OK(norma_rmsnorm_backward(*state, &desc, &args));
 }
 
 static void plan_refuses_more_rows_than_it_was_made_for(void **state) {
@@ -553,7 +769,12 @@ int main(void) {
         cmocka_unit_test_setup_teardown(bad_linear_input_is_refused, open_context, close_context),
         cmocka_unit_test_setup_teardown(bad_rmsnorm_input_is_refused, open_context, close_context),
         cmocka_unit_test_setup_teardown(bad_fold_input_is_refused, open_context, close_context),
+        cmocka_unit_test_setup_teardown(bad_rmsnorm_backward_input_is_refused, open_context, close_context),
+        cmocka_unit_test_setup_teardown(bad_linear_backward_input_is_refused, open_context, close_context),
         cmocka_unit_test_setup_teardown(null_objects_are_named, open_context, close_context),
+        cmocka_unit_test_setup_teardown(null_objects_of_a_backward_are_named, open_context, close_context),
+        cmocka_unit_test_setup_teardown(backward_of_nothing_succeeds, open_context, close_context),
+        cmocka_unit_test_setup_teardown(norm_gradient_may_lie_in_place, open_context, close_context),
         cmocka_unit_test_setup_teardown(plan_refuses_more_rows_than_it_was_made_for, open_context, close_context),
         cmocka_unit_test_setup_teardown(no_rows_and_no_columns_succeed, open_context, close_context),
         cmocka_unit_test_setup_teardown(linear_without_columns_still_writes_its_side_outputs, open_context, close_context),

@@ -214,24 +214,26 @@ static void batch_invariant_routes_do_not_depend_on_rows(void **state) {
 
 static void names_concern_their_operations_only(void **state) {
     (void)state;
-    /* reference, rows, skinny, tiled, blas, fold, stream, pair */
     static const struct {
         const char *name;
-        const char *concerns; /* RMSNORM, RMSNORM_LINEAR, LINEAR, FOLD_GAMMA, STREAM_COPY, STREAM_READ */
+        const char *concerns; /* RMSNORM, RMSNORM_LINEAR, LINEAR, FOLD_GAMMA, STREAM_COPY, STREAM_READ, RMSNORM_BACKWARD,
+                                 RMSNORM_LINEAR_BACKWARD, PRODUCT, COLUMN_SUMS */
     } rows[] = {
-        {"reference", "yyyy.."},
-        {"rmsnorm_rows", "y....."},
-        {"rmsnorm_linear_skinny", ".y...."},
-        {"rmsnorm_linear_tiled", ".y...."},
-        {"linear_blas", "..y..."},
-        {"fold_gamma", "...y.."},
-        {"stream", "....yy"},
-        {"pair", ".y...."},
+        {"reference", "yyyy..yyyy"},
+        {"rmsnorm_rows", "y........."},
+        {"rmsnorm_linear_skinny", ".y........"},
+        {"rmsnorm_linear_tiled", ".y.....yy."},
+        {"linear_blas", "..y....yy."},
+        {"fold_gamma", "...y......"},
+        {"rmsnorm_rows_backward", "......y..."},
+        {"column_sums", ".........y"},
+        {"stream", "....yy...."},
+        {"pair", ".y........"},
     };
     assert_int_equal(sizeof rows / sizeof rows[0], NORMA_KERNEL_COUNT + 1);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         assert_string_equal(norma_route_find(rows[i].name), rows[i].name);
-        for (int op = NORMA_OP_RMSNORM; op <= NORMA_OP_STREAM_READ; op++) {
+        for (int op = NORMA_OP_RMSNORM; op <= NORMA_OP_COLUMN_SUMS; op++) {
             const norma_problem problem = {.op = (norma_op)op, .parts = 1};
             if (norma_route_concerns(rows[i].name, &problem) != (rows[i].concerns[op] == 'y'))
                 fail_msg("%s and operation %d", rows[i].name, op);
