@@ -14,7 +14,8 @@
 /* Staged x of one chunk: small enough for a last-level cache, large enough to use a packed W many times. */
 static const int64_t chunk_bytes = INT64_C(32) << 20;
 
-enum { JOBS_PER_THREAD = 4 };
+/* Row tiles of a job at most: their sums stay in the L2 cache or near it, and a packed W has been used often by then. */
+enum { JOBS_PER_THREAD = 4, MAX_GROUP = 16 };
 
 typedef struct tiled_work {
     norma_stage stage;
@@ -27,13 +28,17 @@ typedef struct tiled_work {
     float *gamma, *slabs, *h, *after, *panels, *sums, *bias;
 } tiled_work;
 
+static int64_t whole_slabs(int64_t k) {
+    return norma_ceil_div(k, SIMD_SLAB) * SIMD_SLAB;
+}
+
 static int64_t chunk_rows(const tiled_work *work) {
     return work->chunk_tiles * work->tile->bm;
 }
 
 /* Row tiles that share a packed piece of W: all of a chunk, or fewer if that would leave threads idle. */
 static int64_t choose_group(const tiled_work *work, int threads) {
-    int64_t group = work->chunk_tiles;
+    int64_t group = norma_index_min(work->chunk_tiles, MAX_GROUP);
     while (group > 1 && norma_ceil_div(work->chunk_tiles, group) * work->col_tiles < (int64_t)threads * JOBS_PER_THREAD)
         group = norma_ceil_div(group, 2);
     return group;
@@ -46,7 +51,7 @@ static tiled_work begin_work(const norma_cpu_launch *launch) {
     for (int p = 0; p < problem->parts; p++) work.n[p] = problem->part[p].n;
     work.row_tiles = norma_ceil_div(work.rows, tile->bm);
     work.col_tiles = norma_col_tiles(work.n, problem->parts, tile->bn);
-    const int64_t tiles_that_fit = chunk_bytes / (int64_t)sizeof(float) / tile->bm / problem->k;
+    const int64_t tiles_that_fit = chunk_bytes / (int64_t)sizeof(float) / tile->bm / whole_slabs(problem->k);
     const int64_t chunks = norma_ceil_div(work.row_tiles, tiles_that_fit > 1 ? tiles_that_fit : 1);
     work.chunk_tiles = norma_ceil_div(work.row_tiles, chunks);
     work.group = choose_group(&work, norma_threads_count(launch->threads));
@@ -54,24 +59,33 @@ static tiled_work begin_work(const norma_cpu_launch *launch) {
     return work;
 }
 
-static size_t take_scratch(const norma_cpu_launch *launch, char *base, tiled_work *work) {
+/* Scratch for `chunk` rows in a chunk, `slab_rows` rows over all of its slabs, and `group` row tiles in a job. */
+static size_t take_scratch(const norma_cpu_launch *launch, char *base, int64_t chunk, int64_t slab_rows, int64_t group,
+                           tiled_work *work) {
     const norma_tile *tile = work->tile;
     const int workers = norma_threads_count(launch->threads);
-    const int64_t slabs = norma_ceil_div(launch->problem->k, SIMD_SLAB);
     norma_scratch scratch = {.base = base};
     work->gamma = norma_scratch_take(&scratch, 1, launch->problem->k);
     work->h = norma_scratch_take(&scratch, workers, launch->problem->k);
-    work->after = norma_scratch_take(&scratch, 1, chunk_rows(work));
-    work->slabs = norma_scratch_take(&scratch, slabs, chunk_rows(work) * SIMD_SLAB_STRIDE);
+    work->after = norma_scratch_take(&scratch, 1, chunk);
+    work->slabs = norma_scratch_take(&scratch, 1, slab_rows * SIMD_SLAB_STRIDE);
     work->panels = norma_scratch_take(&scratch, workers, (int64_t)tile->bk * tile->bn);
-    work->sums = norma_scratch_take(&scratch, workers * work->group, (int64_t)tile->bm * tile->bn);
+    work->sums = norma_scratch_take(&scratch, workers * group, (int64_t)tile->bm * tile->bn);
     work->bias = norma_scratch_take(&scratch, workers, tile->bn);
     return scratch.bytes;
 }
 
+/* Enough for fewer rows, and for a product whose k is less, too: both may mean more tiles in a chunk. A chunk is what fits,
+ * and up to half as much again where it is rounded up to whole groups. */
 static size_t scratch_bytes(const norma_cpu_launch *launch) {
     tiled_work work = begin_work(launch);
-    return take_scratch(launch, NULL, &work);
+    const int64_t bm = work.tile->bm;
+    const int64_t slabs = norma_ceil_div(launch->problem->k, SIMD_SLAB);
+    const int64_t fit = chunk_bytes / (int64_t)sizeof(float) / SIMD_SLAB;
+    const int64_t all = work.row_tiles * bm * slabs;
+    const int64_t slab_rows = norma_index_min(all, fit > bm * slabs ? fit : bm * slabs);
+    return take_scratch(launch, NULL, 2 * work.row_tiles * bm, slab_rows + slab_rows / 2 + bm * slabs,
+                        norma_index_min(work.row_tiles, MAX_GROUP), &work);
 }
 
 static norma_status check(const norma_cpu_launch *launch) {
@@ -164,7 +178,8 @@ static void place_job(void *user, int64_t index, int worker) {
 
 static norma_status run(const norma_cpu_launch *launch) {
     tiled_work work = begin_work(launch);
-    (void)take_scratch(launch, launch->scratch, &work);
+    const int64_t slabs = norma_ceil_div(launch->problem->k, SIMD_SLAB);
+    (void)take_scratch(launch, launch->scratch, chunk_rows(&work), slabs * chunk_rows(&work), work.group, &work);
     work.stage = norma_stage_begin(launch, work.gamma);
     for (work.chunk = 0; work.chunk < work.row_tiles; work.chunk += work.chunk_tiles) {
         const int64_t tiles = norma_tile_extent(work.chunk, work.chunk_tiles, work.row_tiles);

@@ -160,8 +160,31 @@ static void two_contexts_on_two_threads_give_the_same_bits(void **state) {
     }
 }
 
+/* Calls are prepared for the most rows of their bracket, here 2048; 1900 rows make fewer and larger chunks of the CPU's
+ * tiled kernel. In contexts of their own, whose scratch no other call has enlarged. */
+static void fewer_rows_may_make_larger_chunks(void **state) {
+    (void)state;
+    const test_case test = {.name = "larger chunks",
+                            .op = NORMA_OP_RMSNORM_LINEAR,
+                            .m = 1900,
+                            .k = 4096,
+                            .n = {16},
+                            .x = F32,
+                            .weight = F32,
+                            .out = F32};
+    for (int i = 0; i < test_variant_count(); i++) {
+        test_variant own = *test_variant_at(i);
+        if (!own.kernel || strcmp(own.kernel, "rmsnorm_linear_tiled") != 0) continue;
+        own.context = test_variant_context(&own);
+        test_trial *trial = test_computed(&test, &own, test_seed_for(test.name));
+        if (trial) test_trial_destroy(trial);
+        norma_context_destroy(own.context);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(fewer_rows_may_make_larger_chunks),
         cmocka_unit_test(a_plan_runs_with_many_m),
         cmocka_unit_test(a_plan_without_max_rows_runs_with_many_m),
         cmocka_unit_test(two_contexts_on_two_threads_give_the_same_bits),
