@@ -61,6 +61,11 @@ static inline norma_dtype norma_problem_h_dtype(const norma_problem *problem) {
     return norma_tensor_present(&problem->residual) ? problem->residual.layout.dtype : problem->x.layout.dtype;
 }
 
+/* Products of x as it is: no norm, no gamma. */
+static inline bool norma_problem_is_plain(const norma_problem *problem) {
+    return problem->op == NORMA_OP_LINEAR || problem->op == NORMA_OP_PRODUCT;
+}
+
 /* The number of output columns over all parts. */
 static inline int64_t norma_problem_columns(const norma_problem *problem) {
     int64_t columns = 0;

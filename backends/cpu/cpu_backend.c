@@ -33,6 +33,8 @@ static const norma_cpu_kernel *const kernels[NORMA_KERNEL_COUNT] = {
     [NORMA_KERNEL_RMSNORM_LINEAR_TILED] = &norma_cpu_rmsnorm_linear_tiled,
     [NORMA_KERNEL_LINEAR_BLAS] = &norma_cpu_linear_blas,
     [NORMA_KERNEL_FOLD_GAMMA] = &norma_cpu_fold_gamma,
+    [NORMA_KERNEL_RMSNORM_ROWS_BACKWARD] = &norma_cpu_rmsnorm_rows_backward,
+    [NORMA_KERNEL_COLUMN_SUMS] = &norma_cpu_column_sums,
     [NORMA_KERNEL_STREAM] = &norma_cpu_stream,
 };
 
@@ -197,8 +199,6 @@ static norma_status grow_scratch(norma_cpu_device *device, size_t bytes) {
 static norma_status cpu_prepare(norma_device *device, norma_launch *launch) {
     const simd_table *simd = cpu(device)->simd;
     const norma_cpu_kernel *kernel = kernels[launch->kernel];
-    if (!kernel)
-        return norma_fail(NORMA_ERROR_UNSUPPORTED, "this backend has no kernel %s", norma_kernel_name(launch->kernel));
     const norma_cpu_launch own = launch_of(device, launch, simd);
     const norma_status status = kernel->check(&own);
     if (status) return status;

@@ -34,7 +34,7 @@ typedef struct norma_cpu_kernel {
 } norma_cpu_kernel;
 
 extern const norma_cpu_kernel norma_cpu_rmsnorm_rows, norma_cpu_rmsnorm_linear_skinny, norma_cpu_rmsnorm_linear_tiled,
-    norma_cpu_linear_blas, norma_cpu_fold_gamma, norma_cpu_stream;
+    norma_cpu_linear_blas, norma_cpu_fold_gamma, norma_cpu_rmsnorm_rows_backward, norma_cpu_column_sums, norma_cpu_stream;
 
 /* Makes an open CPU device use another instruction set for the plans made from now on, so that tests reach each one that the
  * machine has. False if the build or the processor lacks it. */

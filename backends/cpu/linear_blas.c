@@ -34,7 +34,7 @@ static bool is_f32(const norma_tensor *tensor) {
 static norma_status check(const norma_cpu_launch *launch) {
     const norma_problem *problem = launch->problem;
     matrix ignored;
-    if (problem->op != NORMA_OP_LINEAR) return refuse("computes a plain product");
+    if (!norma_problem_is_plain(problem)) return refuse("computes a plain product");
     if (norma_tensor_present(&problem->residual)) return refuse("takes no residual");
     if (!norma_cblas_get()) return refuse("finds no CBLAS library on this machine");
     if (problem->m > INT_MAX || problem->k > INT_MAX) return refuse("takes sizes up to 2^31 - 1");
@@ -107,7 +107,7 @@ static norma_status run(const norma_cpu_launch *launch) {
         bias_work work = {.launch = launch, .part = part};
         if (bias) norma_threads_run(launch->threads, problem->batch * problem->m, write_bias_row, &work);
         for (int64_t batch = 0; batch < problem->batch; batch++) {
-            const norma_status status = multiply_batch(problem, part, batch, bias ? 1 : 0);
+            const norma_status status = multiply_batch(problem, part, batch, bias || problem->accumulate ? 1 : 0);
             if (status) return status;
         }
     }

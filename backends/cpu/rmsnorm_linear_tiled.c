@@ -89,9 +89,8 @@ static size_t scratch_bytes(const norma_cpu_launch *launch) {
 }
 
 static norma_status check(const norma_cpu_launch *launch) {
-    const norma_op op = launch->problem->op;
     const norma_tile *tile = launch->tile;
-    if (op != NORMA_OP_RMSNORM_LINEAR && op != NORMA_OP_LINEAR)
+    if (launch->problem->op != NORMA_OP_RMSNORM_LINEAR && !norma_problem_is_plain(launch->problem))
         return norma_fail(NORMA_ERROR_UNSUPPORTED, "rmsnorm_linear_tiled computes a Linear");
     if (!tile || tile->tm != launch->simd->tm || tile->tn != launch->simd->tn || SIMD_SLAB % tile->bk != 0)
         return norma_fail(NORMA_ERROR_UNSUPPORTED, "rmsnorm_linear_tiled has no tile for %s", launch->simd->name);

@@ -64,6 +64,13 @@ typedef struct simd_table {
     void (*rmsnorm_rows)(const norma_problem *problem, const simd_norm *norm, const float *gamma, int64_t first, int64_t end,
                          float *room);
 
+    /* Gradients, with n = x * rstd: the sum of t * gamma * n; t becomes rstd * (t * gamma - n * mean) + back, up to whole
+     * vectors, gamma and back being NULL where absent; and sums += t * n, or t where x is NULL, up to whole vectors. */
+    double (*backward_dot)(const float *t, const float *gamma, const float *x, float rstd, int64_t count);
+    void (*backward_row)(float *t, const float *gamma, const float *x, const float *back, float rstd, float mean,
+                         int64_t count);
+    void (*sum_row)(const float *t, const float *x, float rstd, int64_t count, float *sums);
+
     /* Packs W[0..depth, 0..columns) into panels of depth x tn, zero-filled at the right edge. */
     void (*pack_weight)(const void *weight, norma_dtype dtype, int64_t row_stride, int64_t col_stride, int64_t depth,
                         int64_t columns, float *panels);

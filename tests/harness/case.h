@@ -7,7 +7,8 @@
 
 #include "problem.h"
 
-/* The part that a tensor plays. The last two are present or not; their dtypes follow. */
+/* The part that a tensor plays. The last two are present or not; their dtypes follow. In a backward case, residual is
+ * dresidual_out, out is dout, and rstd is an input. */
 typedef enum test_role {
     ROLE_X,
     ROLE_GAMMA,
@@ -15,9 +16,14 @@ typedef enum test_role {
     ROLE_WEIGHT,
     ROLE_BIAS,
     ROLE_OUT,
+    ROLE_DX,
+    ROLE_DGAMMA,
+    ROLE_DWEIGHT,
+    ROLE_DBIAS,
     ROLE_RESIDUAL_OUT,
     ROLE_RSTD,
-    ROLE_COUNT
+    ROLE_COUNT,
+    ROLE_DTYPES = ROLE_RESIDUAL_OUT /* the roles before it have dtypes of their own */
 } test_role;
 
 typedef enum test_class {
@@ -52,7 +58,9 @@ typedef enum test_alias {
     ALIAS_RESIDUAL_OUT_RESIDUAL, /* residual_out is residual */
     ALIAS_RESIDUAL_OUT_X,        /* residual_out is x */
     ALIAS_BOTH,                  /* out is x and residual_out is residual */
-    ALIAS_OUT_WEIGHT             /* folding in place */
+    ALIAS_OUT_WEIGHT,            /* folding in place */
+    ALIAS_DX_DOUT,               /* dx is dout */
+    ALIAS_DX_DRESIDUAL           /* dx is dresidual_out */
 } test_alias;
 
 /* Tensors that share an array as neighbouring slices of its rows; combined by or. */
@@ -74,9 +82,9 @@ typedef struct test_case {
     int64_t n[NORMA_MAX_PARTS];
     int parts; /* 0: as many as n has leading nonzero entries */
     union {
-        norma_dtype dtype[ROLE_OUT + 1];
+        norma_dtype dtype[ROLE_DTYPES];
         struct {
-            norma_dtype x, gamma, residual, weight, bias, out;
+            norma_dtype x, gamma, residual, weight, bias, out, dx, dgamma, dweight, dbias;
         };
     };
     bool residual_out, rstd;
@@ -94,6 +102,10 @@ typedef struct test_case {
 } test_case;
 
 int test_case_parts(const test_case *test);
+
+static inline bool test_case_is_backward(const test_case *test) {
+    return test->op == NORMA_OP_RMSNORM_BACKWARD || test->op == NORMA_OP_RMSNORM_LINEAR_BACKWARD;
+}
 
 /* A case in one line, for failure messages. */
 void test_case_describe(const test_case *test, char *text, size_t text_bytes);

@@ -14,10 +14,13 @@
 #define ONCE     NORMA_ROUND_ONCE
 
 /* What most rows have in common. */
-#define NORM            .x = SAME, .gamma = SAME, .out = SAME, .contract = EVERY, .rstd = true
-#define NORM_RESIDUAL   NORM, .residual = SAME, .residual_out = true
-#define LINEAR          NORM, .weight = SAME, .bias = SAME
-#define LINEAR_RESIDUAL LINEAR, .residual = SAME, .residual_out = true
-#define FOLD            .x = SAME, .gamma = SAME, .weight = SAME, .out = SAME
+#define NORM             .x = SAME, .gamma = SAME, .out = SAME, .contract = EVERY, .rstd = true
+#define NORM_RESIDUAL    NORM, .residual = SAME, .residual_out = true
+#define LINEAR           NORM, .weight = SAME, .bias = SAME
+#define LINEAR_RESIDUAL  LINEAR, .residual = SAME, .residual_out = true
+#define FOLD             .x = SAME, .gamma = SAME, .weight = SAME, .out = SAME
+#define NORM_GRADIENTS   .x = SAME, .gamma = SAME, .out = SAME, .dx = SAME, .dgamma = SAME
+#define LINEAR_GRADIENTS NORM_GRADIENTS, .weight = SAME, .dweight = SAME, .dbias = SAME, .contract = EVERY
+#define ACCUMULATE       NORMA_ACCUMULATE_DGAMMA | NORMA_ACCUMULATE_DWEIGHT | NORMA_ACCUMULATE_DBIAS
 
 #endif

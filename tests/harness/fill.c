@@ -1,5 +1,6 @@
 /* Fills a trial's inputs. Every value is drawn by its logical place, so that trials which differ in layout, in the number of
  * rows or in what is present agree wherever they overlap. */
+#include "cpu/reference.h"
 #include "dtype.h"
 #include "harness/place.h"
 #include "harness/random.h"
@@ -52,7 +53,8 @@ static float small_integer(uint64_t bits, int low, int high) {
 
 static float value_of(const test_trial *trial, const test_tensor *tensor, int part, int64_t row, int64_t col) {
     const test_case *test = &trial->test;
-    if (tensor->role == ROLE_X || tensor->role == ROLE_RESIDUAL) return x_value(trial, tensor, row, col);
+    const bool backward = test_case_is_backward(test);
+    if (tensor->role == ROLE_X || (tensor->role == ROLE_RESIDUAL && !backward)) return x_value(trial, tensor, row, col);
     const uint64_t stream = (uint64_t)tensor->role + (uint64_t)(ROLE_COUNT * part);
     const uint64_t bits = test_bits(trial->seed, stream, (uint64_t)(row * tensor->cols + col));
     const bool integer = test->data == DATA_INTEGER;
@@ -60,15 +62,53 @@ static float value_of(const test_trial *trial, const test_tensor *tensor, int pa
     case ROLE_GAMMA: return integer ? small_integer(bits, 1, 3) - test->offset : 1 - test->offset + 0.2F * test_normal(bits);
     case ROLE_WEIGHT: return integer ? small_integer(bits, -3, 3) : test_normal(bits) / sqrtf((float)test->k);
     case ROLE_BIAS: return integer ? small_integer(bits, -8, 8) : test_normal(bits);
+    case ROLE_RESIDUAL:
+    case ROLE_OUT:
+    case ROLE_DGAMMA:
+    case ROLE_DWEIGHT:
+    case ROLE_DBIAS: return integer ? small_integer(bits, -2, 2) : test_normal(bits);
     default: return 0;
     }
+}
+
+/* The rstd that a backward is given. */
+static void fill_rstd(test_trial *trial) {
+    const test_tensor *tensor = &trial->tensor[SLOT_RSTD];
+    const norma_problem problem = test_trial_problem(trial);
+    for (int64_t row = 0; row < tensor->batch * tensor->rows; row++) {
+        double rstd;
+        norma_reference_row(&problem, row, NULL, NULL, &rstd);
+        test_trial_set(trial, SLOT_RSTD, row, 0, (float)rstd);
+    }
+}
+
+/* Outputs that are added to what they hold. */
+static bool accumulates(const test_case *test, test_role role) {
+    const uint64_t flag = role == ROLE_DGAMMA    ? NORMA_ACCUMULATE_DGAMMA
+                          : role == ROLE_DWEIGHT ? NORMA_ACCUMULATE_DWEIGHT
+                          : role == ROLE_DBIAS   ? NORMA_ACCUMULATE_DBIAS
+                                                 : 0;
+    return (test->flags & flag) != 0;
+}
+
+/* Within its kind of tensor. */
+static int part_of(int slot) {
+    static const int firsts[] = {SLOT_DBIAS, SLOT_DWEIGHT, SLOT_OUT, SLOT_BIAS, SLOT_WEIGHT};
+    if (slot == SLOT_DX || slot == SLOT_DGAMMA || slot == SLOT_OUT) return 0;
+    for (size_t i = 0; i < sizeof firsts / sizeof firsts[0]; i++)
+        if (slot >= firsts[i]) return slot - firsts[i];
+    return 0;
 }
 
 void test_trial_fill(test_trial *trial) {
     for (int slot = 0; slot < SLOT_COUNT; slot++) {
         const test_tensor *tensor = &trial->tensor[slot];
-        if (tensor->layout.dtype == NORMA_NONE || tensor->output) continue;
-        const int part = slot >= SLOT_BIAS ? slot - SLOT_BIAS : slot >= SLOT_WEIGHT ? slot - SLOT_WEIGHT : 0;
+        if (tensor->layout.dtype == NORMA_NONE || (tensor->output && !accumulates(&trial->test, tensor->role))) continue;
+        if (slot == SLOT_RSTD) {
+            fill_rstd(trial);
+            continue;
+        }
+        const int part = part_of(slot);
         for (int64_t row = 0; row < tensor->batch * tensor->rows; row++)
             for (int64_t col = 0; col < tensor->cols; col++)
                 test_trial_set(trial, slot, row, col, value_of(trial, tensor, part, row, col));

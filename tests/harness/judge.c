@@ -12,27 +12,11 @@
 #include "cpu/reference.h"
 #include "dtype.h"
 #include "harness/emulate.h"
+#include "harness/judging.h"
 #include "harness/place.h"
 #include "harness/random.h"
 
-/* Multiplications of the reference per trial; above that, rows and columns are sampled. */
-enum { BUDGET = 1500000, SAMPLED_COLUMNS = 40 };
-
-typedef struct judging {
-    const test_trial *trial;
-    norma_problem problem;
-    norma_problem product; /* the same as a plain product, for what remains when y is known */
-    bool rstd_known;       /* an exact contract, and rstd was written */
-    int64_t row;
-    double *h, *y;
-    float *gamma;
-    double squares; /* of error / magnitude, beyond the last rounding */
-    int64_t products;
-    test_verdict verdict;
-} judging;
-
-static void reject(judging *j, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void reject(judging *j, const char *format, ...) {
+void test_reject(judging *j, const char *format, ...) {
     if (!j->verdict.passed) return;
     j->verdict.passed = false;
     va_list arguments;
@@ -42,44 +26,46 @@ static void reject(judging *j, const char *format, ...) {
 }
 
 /* The power of two just beyond the dtype's range stands for infinity. */
-static double bring_in(norma_dtype dtype, double value) {
+double test_bring_in(norma_dtype dtype, double value) {
     const double beyond = dtype == NORMA_F16 ? 0x1p16 : 0x1p128;
     return fabs(value) > beyond ? copysign(beyond, value) : value;
 }
 
 /* Half the spacing of the dtype: a product of no magnitude has no other error. */
-static double last_rounding(const judging *j, norma_dtype dtype, double value) {
+double test_last_rounding(const judging *j, norma_dtype dtype, double value) {
     return norma_bound_linear(&j->product, value, 0, dtype);
 }
 
-static void compare(judging *j, const char *what, int64_t col, norma_dtype dtype, float got, double want, double bound) {
+void test_compare(judging *j, const char *what, int64_t col, norma_dtype dtype, float got, double want, double bound) {
     j->verdict.outputs++;
     if (isnan(want) && isnan(got)) return;
-    const double error = fabs(bring_in(dtype, (double)got) - bring_in(dtype, want));
-    const double rounding = last_rounding(j, dtype, want);
+    const double error = fabs(test_bring_in(dtype, (double)got) - test_bring_in(dtype, want));
+    const double rounding = test_last_rounding(j, dtype, want);
     if (error > rounding && bound > rounding)
         j->verdict.worst = fmax(j->verdict.worst, (error - rounding) / (bound - rounding));
     if (error <= bound) return;
-    reject(j, "%s (%" PRId64 ", %" PRId64 ") is %.9g, should be %.9g; the error %.3g exceeds the bound %.3g", what, j->row,
-           col, (double)got, want, error, bound);
+    test_reject(j, "%s (%" PRId64 ", %" PRId64 ") is %.9g, should be %.9g; the error %.3g exceeds the bound %.3g", what,
+                j->row, col, (double)got, want, error, bound);
 }
 
 static void compare_bits(judging *j, const char *what, int64_t col, float got, float want) {
     if (norma_f32_bits(got) == norma_f32_bits(want) || (isnan(got) && isnan(want))) return;
-    reject(j, "%s (%" PRId64 ", %" PRId64 ") is %a, should be exactly %a", what, j->row, col, (double)got, (double)want);
+    test_reject(j, "%s (%" PRId64 ", %" PRId64 ") is %a, should be exactly %a", what, j->row, col, (double)got,
+                (double)want);
 }
 
 static void judge_untouched(judging *j) {
-    static const char *const names[] = {"x",        "gamma",    "residual", "residual_out", "rstd",   "weight 0",
-                                        "weight 1", "weight 2", "weight 3", "bias 0",       "bias 1", "bias 2",
-                                        "bias 3",   "out 0",    "out 1",    "out 2",        "out 3"};
+    static const char *const names[] = {
+        "x",      "gamma",     "residual",  "residual_out", "rstd",      "weight 0", "weight 1", "weight 2", "weight 3",
+        "bias 0", "bias 1",    "bias 2",    "bias 3",       "out 0",     "out 1",    "out 2",    "out 3",    "dx",
+        "dgamma", "dweight 0", "dweight 1", "dweight 2",    "dweight 3", "dbias 0",  "dbias 1",  "dbias 2",  "dbias 3"};
     for (int i = 0; i < SLOT_COUNT; i++) {
         const test_arena *arena = &j->trial->arena[i];
         if (arena->bytes == 0 || memcmp(arena->before, arena->after, arena->bytes) == 0) continue;
         for (size_t byte = 0; byte < arena->bytes; byte++)
             if (!arena->writable[byte] && arena->before[byte] != arena->after[byte]) {
-                reject(j, "byte %zu of %zu around %s was %02x and became %02x; it belongs to no output", byte, arena->bytes,
-                       names[i], arena->before[byte], arena->after[byte]);
+                test_reject(j, "byte %zu of %zu around %s was %02x and became %02x; it belongs to no output", byte,
+                            arena->bytes, names[i], arena->before[byte], arena->after[byte]);
                 break;
             }
     }
@@ -90,7 +76,7 @@ static void judge_norm_row(judging *j, float rstd) {
     const norma_dtype dtype = out->layout.dtype;
     for (int64_t k = 0; k < j->problem.k; k++) {
         const float got = test_trial_result(j->trial, SLOT_OUT, j->row, k);
-        compare(j, "out", k, dtype, got, j->y[k], norma_bound_norm(&j->problem, j->y[k], dtype));
+        test_compare(j, "out", k, dtype, got, j->y[k], norma_bound_norm(&j->problem, j->y[k], dtype));
         if (dtype != NORMA_F32) {
             j->verdict.rounded++;
             j->verdict.flips += (double)got != norma_round_double(dtype, j->y[k]) && !isnan(j->y[k]);
@@ -117,17 +103,17 @@ static void judge_output(judging *j, int part, int64_t col) {
     const float got = test_trial_result(j->trial, SLOT_OUT + part, j->row, col);
     double magnitude;
     const double want = norma_reference_dot(&j->problem, j->y, part, col, &magnitude);
-    compare(j, names[part], col, dtype, got, want, norma_bound_linear(rule, want, magnitude, dtype));
+    test_compare(j, names[part], col, dtype, got, want, norma_bound_linear(rule, want, magnitude, dtype));
     if (magnitude > 0) {
-        const double difference = fabs(bring_in(dtype, (double)got) - bring_in(dtype, want));
-        const double error = fmax(0, difference - last_rounding(j, dtype, want));
+        const double difference = fabs(test_bring_in(dtype, (double)got) - test_bring_in(dtype, want));
+        const double error = fmax(0, difference - test_last_rounding(j, dtype, want));
         j->squares += error / magnitude * (error / magnitude);
         j->products++;
     }
 }
 
 /* Index `i` of `count` samples among `total`: all of them, or the ends and some between. */
-static int64_t sample(const judging *j, int64_t i, int64_t count, int64_t total) {
+int64_t test_sample(const judging *j, int64_t i, int64_t count, int64_t total) {
     if (count >= total) return i;
     if (i == count - 1) return total - 1;
     return i == 0 ? 0 : (int64_t)(test_bits(j->trial->seed, 200, (uint64_t)i) % (uint64_t)total);
@@ -147,7 +133,7 @@ static void judge_row(judging *j, bool all_columns) {
     float written = 0;
     if (norma_tensor_present(&problem->rstd)) {
         written = test_trial_result(j->trial, SLOT_RSTD, j->row, 0);
-        compare(j, "rstd", 0, NORMA_F32, written, rstd, norma_bound_rstd(problem, rstd));
+        test_compare(j, "rstd", 0, NORMA_F32, written, rstd, norma_bound_rstd(problem, rstd));
     }
     if (problem->op == NORMA_OP_RMSNORM) {
         judge_norm_row(j, written);
@@ -157,7 +143,7 @@ static void judge_row(judging *j, bool all_columns) {
     for (int p = 0; p < problem->parts; p++) {
         const int64_t n = problem->part[p].n;
         const int64_t count = sampled_columns(j, n, all_columns);
-        for (int64_t i = 0; i < count; i++) judge_output(j, p, sample(j, i, count, n));
+        for (int64_t i = 0; i < count; i++) judge_output(j, p, test_sample(j, i, count, n));
     }
 }
 
@@ -172,7 +158,7 @@ static void judge_rows(judging *j) {
     if (count < 3) count = 3;
     if (count > rows) count = rows;
     for (int64_t i = 0; i < count; i++) {
-        j->row = sample(j, i, count, rows);
+        j->row = test_sample(j, i, count, rows);
         judge_row(j, all);
     }
 }
@@ -187,7 +173,7 @@ static void judge_statistics(judging *j) {
         double limit = (2 + 16 / root) * u;
         if (!j->rstd_known && h_dtype != NORMA_F32) limit += 4 * norma_dtype_unit(h_dtype) / root;
         const double rms = sqrt(j->squares / (double)j->products);
-        if (rms > limit) reject(j, "the root mean square of error / magnitude is %.3g, above %.3g", rms, limit);
+        if (rms > limit) test_reject(j, "the root mean square of error / magnitude is %.3g, above %.3g", rms, limit);
     }
     /* In shorter rows values are too much alike: with K = 1 all of them are one. */
     if (j->verdict.rounded > 0 && j->problem.k >= 16) {
@@ -196,8 +182,9 @@ static void judge_statistics(judging *j) {
                              (1 / norma_dtype_unit(out) + (h_dtype == NORMA_F32 ? 0 : 1 / norma_dtype_unit(h_dtype)));
         const double limit = 4 + share * (double)j->verdict.rounded;
         if ((double)j->verdict.flips > limit)
-            reject(j, "%" PRId64 " of %" PRId64 " outputs are not the correctly rounded ones; more than %.0f is too many",
-                   j->verdict.flips, j->verdict.rounded, limit);
+            test_reject(j,
+                        "%" PRId64 " of %" PRId64 " outputs are not the correctly rounded ones; more than %.0f is too many",
+                        j->verdict.flips, j->verdict.rounded, limit);
     }
 }
 
@@ -222,6 +209,10 @@ test_verdict test_trial_judge(const test_trial *trial) {
     }
     j.product = j.problem;
     j.product.op = NORMA_OP_LINEAR;
+    if (test_case_is_backward(&trial->test)) {
+        test_judge_gradients(&j);
+        return j.verdict;
+    }
     j.rstd_known = j.problem.contract != NORMA_ROUND_DEFERRED && norma_tensor_present(&j.problem.rstd);
     const size_t k = (size_t)j.problem.k;
     j.h = test_allocate(k * sizeof *j.h);

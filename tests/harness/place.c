@@ -32,7 +32,9 @@ static void define(test_trial *trial, int slot, test_role role, norma_dtype dtyp
     tensor->rows = rows;
     tensor->cols = cols;
     tensor->arena = -1;
-    tensor->output = dtype != NORMA_NONE && (role == ROLE_OUT || role == ROLE_RESIDUAL_OUT || role == ROLE_RSTD);
+    const bool forward = role == ROLE_OUT || role == ROLE_RESIDUAL_OUT || role == ROLE_RSTD;
+    const bool backward = role == ROLE_DX || role == ROLE_DGAMMA || role == ROLE_DWEIGHT || role == ROLE_DBIAS;
+    tensor->output = dtype != NORMA_NONE && (test_case_is_backward(&trial->test) ? backward : forward);
 }
 
 static void define_all(test_trial *trial) {
@@ -44,8 +46,13 @@ static void define_all(test_trial *trial) {
     define(trial, SLOT_RESIDUAL, ROLE_RESIDUAL, test->residual, batch, test->m, test->k);
     define(trial, SLOT_RESIDUAL_OUT, ROLE_RESIDUAL_OUT, test->residual_out ? test->residual : NORMA_NONE, batch, test->m,
            test->k);
-    define(trial, SLOT_RSTD, ROLE_RSTD, test->rstd ? NORMA_F32 : NORMA_NONE, batch, test->m, 1);
-    if (test->op == NORMA_OP_RMSNORM) {
+    const bool backward = test_case_is_backward(test);
+    define(trial, SLOT_RSTD, ROLE_RSTD, test->rstd || backward ? NORMA_F32 : NORMA_NONE, batch, test->m, 1);
+    if (backward) {
+        define(trial, SLOT_DX, ROLE_DX, test->dx, batch, test->m, test->k);
+        define(trial, SLOT_DGAMMA, ROLE_DGAMMA, test->dgamma, 1, 1, test->k);
+    }
+    if (test->op == NORMA_OP_RMSNORM || test->op == NORMA_OP_RMSNORM_BACKWARD) {
         define(trial, SLOT_OUT, ROLE_OUT, test->out, batch, test->m, test->k);
         return;
     }
@@ -53,6 +60,9 @@ static void define_all(test_trial *trial) {
         define(trial, SLOT_WEIGHT + p, ROLE_WEIGHT, test->weight, 1, test->k, test->n[p]);
         define(trial, SLOT_BIAS + p, ROLE_BIAS, test->bias, 1, 1, test->n[p]);
         define(trial, SLOT_OUT + p, ROLE_OUT, test->out, fold ? 1 : batch, fold ? test->k : test->m, test->n[p]);
+        if (!backward) continue;
+        define(trial, SLOT_DWEIGHT + p, ROLE_DWEIGHT, test->dweight, 1, test->k, test->n[p]);
+        define(trial, SLOT_DBIAS + p, ROLE_DBIAS, test->dbias, 1, 1, test->n[p]);
     }
 }
 
@@ -136,7 +146,8 @@ static void place_alias(test_trial *trial, int same, int as) {
 }
 
 static void place_parts(test_trial *trial, int first_slot, bool share, bool tight) {
-    const int parts = trial->test.op == NORMA_OP_RMSNORM ? 1 : test_case_parts(&trial->test);
+    const norma_op op = trial->test.op;
+    const int parts = op == NORMA_OP_RMSNORM || op == NORMA_OP_RMSNORM_BACKWARD ? 1 : test_case_parts(&trial->test);
     const int slots[NORMA_MAX_PARTS] = {first_slot, first_slot + 1, first_slot + 2, first_slot + 3};
     if (share) {
         place_group(trial, slots, parts, tight);
@@ -176,6 +187,14 @@ void test_trial_place(test_trial *trial, bool tight) {
     place_slot(trial, SLOT_RESIDUAL_OUT, tight);
     place_slot(trial, SLOT_RSTD, tight);
     if (trial->tensor[SLOT_OUT].arena < 0) place_parts(trial, SLOT_OUT, test->share & SHARE_OUTS, tight);
+    if (test->alias == ALIAS_DX_DOUT) place_alias(trial, SLOT_DX, SLOT_OUT);
+    if (test->alias == ALIAS_DX_DRESIDUAL) place_alias(trial, SLOT_DX, SLOT_RESIDUAL);
+    if (test_case_is_backward(test)) {
+        place_slot(trial, SLOT_DX, tight);
+        place_slot(trial, SLOT_DGAMMA, tight);
+        place_parts(trial, SLOT_DWEIGHT, test->share & SHARE_WEIGHTS, tight);
+        place_parts(trial, SLOT_DBIAS, test->share & SHARE_WEIGHTS, tight);
+    }
     for (int slot = 0; slot < SLOT_COUNT; slot++)
         if (trial->tensor[slot].output) mark_writable(trial, &trial->tensor[slot]);
 }

@@ -139,7 +139,7 @@ static void expand_dtypes(expansion *list, const test_case *test) {
     }
     for (int dtype = NORMA_F32; dtype <= NORMA_BF16; dtype++) {
         test_case expanded = *test;
-        for (int role = 0; role <= ROLE_OUT; role++)
+        for (int role = 0; role < ROLE_DTYPES; role++)
             if (expanded.dtype[role] == DTYPE_SAME) expanded.dtype[role] = (norma_dtype)dtype;
         expand_contracts(list, expanded, norma_dtype_name((norma_dtype)dtype));
     }

@@ -9,16 +9,18 @@
 #include "harness/place.h"
 
 int test_case_parts(const test_case *test) {
-    if (test->op == NORMA_OP_RMSNORM) return 0;
+    if (test->op == NORMA_OP_RMSNORM || test->op == NORMA_OP_RMSNORM_BACKWARD) return 0;
     int parts = test->parts;
     while (test->parts == 0 && parts < NORMA_MAX_PARTS && test->n[parts] > 0) parts++;
     return parts;
 }
 
 void test_case_describe(const test_case *test, char *text, size_t text_bytes) {
-    static const char *const ops[] = {"rmsnorm", "rmsnorm_linear", "linear", "fold_gamma", "copy", "read"};
+    static const char *const ops[] = {"rmsnorm", "rmsnorm_linear", "linear",           "fold_gamma",
+                                      "copy",    "read",           "rmsnorm_backward", "rmsnorm_linear_backward"};
     static const char *const contracts[] = {"deferred", "twice", "once"};
-    static const char *const roles[] = {"x", "gamma", "residual", "weight", "bias", "out", "residual_out", "rstd"};
+    static const char *const roles[] = {"x",  "gamma",  "residual", "weight", "bias",         "out",
+                                        "dx", "dgamma", "dweight",  "dbias",  "residual_out", "rstd"};
     static const char *const arrangements[] = {"", "padded", "columns", "stepped", "heads"};
     int used = snprintf(text, text_bytes, "%s \"%s\" batch %" PRId64 " m %" PRId64 " k %" PRId64 " n", ops[test->op],
                         test->name, test->batch, test->m, test->k);
@@ -29,7 +31,7 @@ void test_case_describe(const test_case *test, char *text, size_t text_bytes) {
                      contracts[test->contract], (double)test->offset, (double)test->eps, test->flags, test->max_rows,
                      test->share, (int)test->alias, (int)test->data);
     for (int role = 0; role < ROLE_COUNT; role++) {
-        const bool listed = role <= ROLE_OUT;
+        const bool listed = role < ROLE_DTYPES;
         if (listed ? test->dtype[role] == NORMA_NONE : role == ROLE_RSTD ? !test->rstd : !test->residual_out) continue;
         const test_arrangement arrangement = test->arranged[role] ? test->arranged[role] : test->all;
         used += snprintf(text + used, text_bytes - (size_t)used, ", %s", roles[role]);
@@ -83,9 +85,10 @@ static norma_layout layout_of(const test_trial *trial, int slot) {
     const test_tensor *tensor = &trial->tensor[slot];
     norma_layout layout = tensor->layout;
     if (tensor->packed) layout.row_stride = layout.col_stride = layout.batch_stride = 0;
-    if (tensor->role == ROLE_GAMMA || tensor->role == ROLE_WEIGHT || tensor->role == ROLE_BIAS ||
-        trial->test.op == NORMA_OP_FOLD_GAMMA)
-        layout.batch_stride = 0;
+    const test_role batched[] = {ROLE_X, ROLE_RESIDUAL, ROLE_OUT, ROLE_RESIDUAL_OUT, ROLE_RSTD, ROLE_DX};
+    bool has_batch = false;
+    for (size_t i = 0; i < sizeof batched / sizeof batched[0]; i++) has_batch = has_batch || tensor->role == batched[i];
+    if (!has_batch || trial->test.op == NORMA_OP_FOLD_GAMMA) layout.batch_stride = 0;
     return layout;
 }
 
@@ -189,6 +192,97 @@ static norma_fold_gamma_args fold_args(const test_trial *trial, void *const *dev
     return args;
 }
 
+static norma_rmsnorm_backward_desc rmsnorm_backward_desc(const test_trial *trial) {
+    const test_case *test = &trial->test;
+    norma_rmsnorm_backward_desc desc = norma_rmsnorm_backward_desc_init();
+    desc.k = test->k;
+    desc.gamma_offset = test->offset;
+    desc.flags = test->flags;
+    desc.max_rows = test->max_rows;
+    desc.x = layout_of(trial, SLOT_X);
+    desc.rstd = layout_of(trial, SLOT_RSTD);
+    desc.gamma = layout_of(trial, SLOT_GAMMA);
+    desc.dout = layout_of(trial, SLOT_OUT);
+    desc.dresidual_out = layout_of(trial, SLOT_RESIDUAL);
+    desc.dx = layout_of(trial, SLOT_DX);
+    desc.dgamma = layout_of(trial, SLOT_DGAMMA);
+    return desc;
+}
+
+static norma_rmsnorm_backward_args rmsnorm_backward_args(const test_trial *trial, void *const *devices) {
+    norma_rmsnorm_backward_args args = norma_rmsnorm_backward_args_init();
+    args.m = trial->test.m;
+    args.batch = trial->test.batch;
+    args.x = buffer_of(trial, SLOT_X, devices);
+    args.rstd = buffer_of(trial, SLOT_RSTD, devices);
+    args.gamma = buffer_of(trial, SLOT_GAMMA, devices);
+    args.dout = buffer_of(trial, SLOT_OUT, devices);
+    args.dresidual_out = buffer_of(trial, SLOT_RESIDUAL, devices);
+    args.dx = buffer_of(trial, SLOT_DX, devices);
+    args.dgamma = buffer_of(trial, SLOT_DGAMMA, devices);
+    return args;
+}
+
+static norma_rmsnorm_linear_backward_desc linear_backward_desc(const test_trial *trial) {
+    const test_case *test = &trial->test;
+    norma_rmsnorm_linear_backward_desc desc = norma_rmsnorm_linear_backward_desc_init();
+    desc.k = test->k;
+    desc.eps = test->eps;
+    desc.gamma_offset = test->offset;
+    desc.contract = test->contract;
+    desc.flags = test->flags;
+    desc.max_rows = test->max_rows;
+    desc.x = layout_of(trial, SLOT_X);
+    desc.rstd = layout_of(trial, SLOT_RSTD);
+    desc.gamma = layout_of(trial, SLOT_GAMMA);
+    desc.dresidual_out = layout_of(trial, SLOT_RESIDUAL);
+    desc.dx = layout_of(trial, SLOT_DX);
+    desc.dgamma = layout_of(trial, SLOT_DGAMMA);
+    desc.parts = test_case_parts(test);
+    for (int p = 0; p < desc.parts; p++) {
+        desc.part[p].n = test->n[p];
+        desc.part[p].weight = layout_of(trial, SLOT_WEIGHT + p);
+        desc.part[p].dout = layout_of(trial, SLOT_OUT + p);
+        desc.part[p].dweight = layout_of(trial, SLOT_DWEIGHT + p);
+        desc.part[p].dbias = layout_of(trial, SLOT_DBIAS + p);
+    }
+    return desc;
+}
+
+static norma_rmsnorm_linear_backward_args linear_backward_args(const test_trial *trial, void *const *devices) {
+    norma_rmsnorm_linear_backward_args args = norma_rmsnorm_linear_backward_args_init();
+    args.m = trial->test.m;
+    args.batch = trial->test.batch;
+    args.x = buffer_of(trial, SLOT_X, devices);
+    args.rstd = buffer_of(trial, SLOT_RSTD, devices);
+    args.gamma = buffer_of(trial, SLOT_GAMMA, devices);
+    args.dresidual_out = buffer_of(trial, SLOT_RESIDUAL, devices);
+    args.dx = buffer_of(trial, SLOT_DX, devices);
+    args.dgamma = buffer_of(trial, SLOT_DGAMMA, devices);
+    for (int p = 0; p < test_case_parts(&trial->test); p++) {
+        args.part[p].weight = buffer_of(trial, SLOT_WEIGHT + p, devices);
+        args.part[p].dout = buffer_of(trial, SLOT_OUT + p, devices);
+        args.part[p].dweight = buffer_of(trial, SLOT_DWEIGHT + p, devices);
+        args.part[p].dbias = buffer_of(trial, SLOT_DBIAS + p, devices);
+    }
+    return args;
+}
+
+/* The gradients of a backward; its residual and outputs are inputs of other names. */
+static void set_gradients(norma_problem *problem, const norma_tensor *tensors) {
+    problem->residual = (norma_tensor){0};
+    problem->dresidual_out = tensors[SLOT_RESIDUAL];
+    problem->dx = tensors[SLOT_DX];
+    problem->dgamma = tensors[SLOT_DGAMMA];
+    if (problem->op == NORMA_OP_RMSNORM_BACKWARD) problem->dout = tensors[SLOT_OUT];
+    for (int p = 0; p < problem->parts; p++) {
+        problem->part[p].out = (norma_tensor){0};
+        problem->part[p].dout = tensors[SLOT_OUT + p];
+        problem->part[p].dweight = tensors[SLOT_DWEIGHT + p];
+        problem->part[p].dbias = tensors[SLOT_DBIAS + p];
+    }
+}
+
 norma_problem test_trial_problem(const test_trial *trial) {
     const test_case *test = &trial->test;
     void *hosts[SLOT_COUNT];
@@ -217,6 +311,7 @@ norma_problem test_trial_problem(const test_trial *trial) {
         problem.part[p].bias = tensors[SLOT_BIAS + p];
         problem.part[p].out = tensors[SLOT_OUT + p];
     }
+    if (test_case_is_backward(test)) set_gradients(&problem, tensors);
     return problem;
 }
 
@@ -231,6 +326,16 @@ static norma_status call_one_shot(const test_trial *trial, norma_context *contex
         const norma_rmsnorm_args args = rmsnorm_args(trial, devices);
         return norma_rmsnorm(context, &desc, &args);
     }
+    if (trial->test.op == NORMA_OP_RMSNORM_BACKWARD) {
+        const norma_rmsnorm_backward_desc desc = rmsnorm_backward_desc(trial);
+        const norma_rmsnorm_backward_args args = rmsnorm_backward_args(trial, devices);
+        return norma_rmsnorm_backward(context, &desc, &args);
+    }
+    if (trial->test.op == NORMA_OP_RMSNORM_LINEAR_BACKWARD) {
+        const norma_rmsnorm_linear_backward_desc desc = linear_backward_desc(trial);
+        const norma_rmsnorm_linear_backward_args args = linear_backward_args(trial, devices);
+        return norma_rmsnorm_linear_backward(context, &desc, &args);
+    }
     const norma_rmsnorm_linear_desc desc = linear_desc(trial);
     const norma_rmsnorm_linear_args args = linear_args(trial, devices);
     return norma_rmsnorm_linear(context, &desc, &args);
@@ -241,6 +346,14 @@ norma_status test_trial_plan(const test_trial *trial, norma_context *context, no
         const norma_rmsnorm_desc desc = rmsnorm_desc(trial);
         return norma_rmsnorm_plan_create(context, &desc, out_plan);
     }
+    if (trial->test.op == NORMA_OP_RMSNORM_BACKWARD) {
+        const norma_rmsnorm_backward_desc desc = rmsnorm_backward_desc(trial);
+        return norma_rmsnorm_backward_plan_create(context, &desc, out_plan);
+    }
+    if (trial->test.op == NORMA_OP_RMSNORM_LINEAR_BACKWARD) {
+        const norma_rmsnorm_linear_backward_desc desc = linear_backward_desc(trial);
+        return norma_rmsnorm_linear_backward_plan_create(context, &desc, out_plan);
+    }
     const norma_rmsnorm_linear_desc desc = linear_desc(trial);
     return norma_rmsnorm_linear_plan_create(context, &desc, out_plan);
 }
@@ -249,6 +362,14 @@ static norma_status call_plan(const test_trial *trial, norma_plan *plan, void *c
     if (trial->test.op == NORMA_OP_RMSNORM) {
         const norma_rmsnorm_args args = rmsnorm_args(trial, devices);
         return norma_rmsnorm_plan_run(plan, &args);
+    }
+    if (trial->test.op == NORMA_OP_RMSNORM_BACKWARD) {
+        const norma_rmsnorm_backward_args args = rmsnorm_backward_args(trial, devices);
+        return norma_rmsnorm_backward_plan_run(plan, &args);
+    }
+    if (trial->test.op == NORMA_OP_RMSNORM_LINEAR_BACKWARD) {
+        const norma_rmsnorm_linear_backward_args args = linear_backward_args(trial, devices);
+        return norma_rmsnorm_linear_backward_plan_run(plan, &args);
     }
     const norma_rmsnorm_linear_args args = linear_args(trial, devices);
     return norma_rmsnorm_linear_plan_run(plan, &args);
@@ -311,23 +432,30 @@ bool test_trial_untouched(const test_trial *trial) {
     return true;
 }
 
-bool test_rows_equal(const test_trial *one, int64_t one_row, const test_trial *other, int64_t other_row, int64_t rows) {
-    for (int slot = 0; slot < SLOT_COUNT; slot++) {
-        const test_tensor *a = &one->tensor[slot];
-        const test_tensor *b = &other->tensor[slot];
-        if (!a->output) continue;
-        const size_t size = norma_dtype_bytes(a->layout.dtype);
-        for (int64_t row = 0; row < rows; row++)
-            for (int64_t col = 0; col < a->cols; col++)
-                if (memcmp(one->arena[a->arena].after + test_tensor_at(a, one_row + row, col),
-                           other->arena[b->arena].after + test_tensor_at(b, other_row + row, col), size) != 0)
-                    return false;
-    }
+static bool slot_rows_equal(const test_trial *one, int64_t one_row, const test_trial *other, int64_t other_row, int64_t rows,
+                            int slot) {
+    const test_tensor *a = &one->tensor[slot];
+    const test_tensor *b = &other->tensor[slot];
+    const size_t size = norma_dtype_bytes(a->layout.dtype);
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t col = 0; col < a->cols; col++)
+            if (memcmp(one->arena[a->arena].after + test_tensor_at(a, one_row + row, col),
+                       other->arena[b->arena].after + test_tensor_at(b, other_row + row, col), size) != 0)
+                return false;
     return true;
 }
 
+bool test_rows_equal(const test_trial *one, int64_t one_row, const test_trial *other, int64_t other_row, int64_t rows) {
+    for (int slot = 0; slot < SLOT_COUNT; slot++)
+        if (one->tensor[slot].output && !slot_rows_equal(one, one_row, other, other_row, rows, slot)) return false;
+    return true;
+}
+
+/* Every output has its own number of rows: those of the batch, of W, or one. */
 bool test_trials_equal(const test_trial *one, const test_trial *other) {
-    const bool fold = one->test.op == NORMA_OP_FOLD_GAMMA;
-    const int64_t rows = fold ? one->test.k : one->test.m * (one->test.batch ? one->test.batch : 1);
-    return test_rows_equal(one, 0, other, 0, rows);
+    for (int slot = 0; slot < SLOT_COUNT; slot++) {
+        const test_tensor *tensor = &one->tensor[slot];
+        if (tensor->output && !slot_rows_equal(one, 0, other, 0, tensor->batch * tensor->rows, slot)) return false;
+    }
+    return true;
 }

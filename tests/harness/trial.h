@@ -10,7 +10,7 @@
 #include "harness/case.h"
 #include "harness/variant.h"
 
-/* Tensors by number: those of a row, then those of each part. A norm's out is part 0's. */
+/* Tensors by number: those of a row, then those of each part, then gradients. A norm's out is part 0's. */
 enum {
     SLOT_X,
     SLOT_GAMMA,
@@ -20,7 +20,11 @@ enum {
     SLOT_WEIGHT,
     SLOT_BIAS = SLOT_WEIGHT + NORMA_MAX_PARTS,
     SLOT_OUT = SLOT_BIAS + NORMA_MAX_PARTS,
-    SLOT_COUNT = SLOT_OUT + NORMA_MAX_PARTS
+    SLOT_DX = SLOT_OUT + NORMA_MAX_PARTS,
+    SLOT_DGAMMA,
+    SLOT_DWEIGHT,
+    SLOT_DBIAS = SLOT_DWEIGHT + NORMA_MAX_PARTS,
+    SLOT_COUNT = SLOT_DBIAS + NORMA_MAX_PARTS
 };
 
 typedef struct test_tensor {

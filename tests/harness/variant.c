@@ -74,7 +74,8 @@ static void add(const char *backend, const char *kernel, int threads, int target
 /* Every route that a program can force. rmsnorm_rows and fold_gamma are the only ones of their operations but for the
  * reference, and are the library's own choice there. */
 static void add_routes(const char *backend) {
-    static const char *const kernels[] = {"reference", "rmsnorm_linear_tiled", "rmsnorm_linear_skinny", "pair"};
+    static const char *const kernels[] = {"reference", "rmsnorm_linear_tiled", "rmsnorm_linear_skinny", "pair",
+                                          "linear_blas"};
     add(backend, NULL, 0, -1, "");
     for (size_t i = 0; i < sizeof kernels / sizeof kernels[0]; i++) add(backend, kernels[i], 0, -1, "");
 }

@@ -86,6 +86,56 @@ static void judge_notices_a_wrong_column_of_a_linear(void **state) {
     test_trial_destroy(trial);
 }
 
+static const test_case gradients = {.name = "gradients",
+                                    .op = NORMA_OP_RMSNORM_LINEAR_BACKWARD,
+                                    .m = 5,
+                                    .k = 37,
+                                    .n = {9, 4},
+                                    .all = PADDED,
+                                    .flags = ACCUMULATE,
+                                    .x = F32,
+                                    .residual = F32,
+                                    .gamma = F32,
+                                    .weight = F32,
+                                    .out = F32,
+                                    .dx = F32,
+                                    .dgamma = F32,
+                                    .dweight = F32,
+                                    .dbias = F32};
+
+static void judge_notices_a_wrong_value_in_each_gradient(void **state) {
+    (void)state;
+    const struct {
+        int slot;
+        int64_t row, col;
+    } places[] = {{SLOT_DX, 4, 36},          {SLOT_DX, 0, 0},    {SLOT_DGAMMA, 0, 36},  {SLOT_DWEIGHT, 36, 8},
+                  {SLOT_DWEIGHT + 1, 20, 0}, {SLOT_DBIAS, 0, 8}, {SLOT_DBIAS + 1, 0, 3}};
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        test_trial *trial = right(&gradients);
+        const float value = test_trial_result(trial, places[i].slot, places[i].row, places[i].col);
+        store_result(trial, places[i].slot, places[i].row, places[i].col, value + 1e-4F);
+        assert_false(test_trial_judge(trial).passed);
+        test_trial_destroy(trial);
+    }
+}
+
+/* What a forgotten old value, or one row left out of a sum, would do to the results. */
+static void judge_notices_a_sum_that_lacks_a_term(void **state) {
+    (void)state;
+    test_trial *trial = right(&gradients);
+    for (int64_t col = 0; col < 9; col++)
+        store_result(trial, SLOT_DBIAS, 0, col,
+                     test_trial_result(trial, SLOT_DBIAS, 0, col) - test_trial_get(trial, SLOT_DBIAS, 0, col));
+    assert_false(test_trial_judge(trial).passed);
+    test_trial_destroy(trial);
+    trial = right(&gradients);
+    for (int64_t col = 0; col < 9; col++)
+        store_result(trial, SLOT_DBIAS, 0, col,
+                     test_trial_result(trial, SLOT_DBIAS, 0, col) - test_trial_get(trial, SLOT_OUT, 4, col));
+    assert_false(test_trial_judge(trial).passed);
+    test_trial_destroy(trial);
+}
+
 static void judge_notices_nan_and_outputs_that_were_not_written(void **state) {
     (void)state;
     test_trial *trial = right(&linear);
@@ -172,6 +222,8 @@ int main(void) {
         cmocka_unit_test(require_turns_an_absent_backend_into_a_failure),
         cmocka_unit_test(judge_notices_a_wrong_bit_in_each_output),
         cmocka_unit_test(judge_notices_a_wrong_column_of_a_linear),
+        cmocka_unit_test(judge_notices_a_wrong_value_in_each_gradient),
+        cmocka_unit_test(judge_notices_a_sum_that_lacks_a_term),
         cmocka_unit_test(judge_notices_nan_and_outputs_that_were_not_written),
         cmocka_unit_test(judge_notices_every_byte_that_is_no_output),
         cmocka_unit_test(judge_notices_too_many_flips),

@@ -54,7 +54,7 @@ static void draw_layouts(test_sequence *draw, test_case *test) {
         for (int role = 0; role < ROLE_COUNT; role++) test->arranged[role] = (test_arrangement)test_pick(draw, 5);
     if (test_chance(draw, 0.3))
         for (int role = 0; role < ROLE_COUNT; role++) {
-            const bool listed = role <= ROLE_OUT;
+            const bool listed = role < ROLE_DTYPES;
             const norma_dtype dtype = listed ? test->dtype[role] : role == ROLE_RSTD ? NORMA_F32 : test->residual;
             test->shift_bytes[role] = (int)norma_dtype_bytes(dtype) * test_pick(draw, 5);
         }
