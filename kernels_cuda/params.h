@@ -55,6 +55,27 @@ typedef struct norma_rows_params {
     int reserved;
 } norma_rows_params;
 
+/* rmsnorm_rows_backward: rows of dx, and a line of sums over rows for each block. */
+typedef struct norma_rows_backward_params {
+    norma_norm_params norm; /* x, rstd (read), gamma */
+    norma_view dout, back, dx;
+    float *lines;       /* blocks x k, or NULL */
+    float per_element;  /* 1 / k */
+    int threads, slots; /* threads of a row, rows of a block at a time */
+    int dout_dtype, back_dtype, dx_dtype;
+} norma_rows_backward_params;
+
+/* column_sums. With several pieces, `to` is a line of `columns` floats for each. */
+typedef struct norma_sums_params {
+    norma_view from, to;
+    norma_index rows, m, columns;
+    norma_index piece_rows;
+    int from_dtype, to_dtype;
+    int pieces, lanes;
+    int accumulate;
+    int reserved;
+} norma_sums_params;
+
 typedef struct norma_part_params {
     norma_view weight, bias, out;
     norma_index n;
@@ -69,7 +90,7 @@ typedef struct norma_linear_params {
     int splits;     /* of K; 1 if K is not split */
     void *partials; /* workspace of a split over K, or NULL */
     int plain;      /* 1: no norm, y is x */
-    int reserved;
+    int accumulate; /* 1: added to the output, without bias */
 } norma_linear_params;
 
 /* The skinny kernel's walk; rmsnorm_linear_skinny.cu has the picture. */

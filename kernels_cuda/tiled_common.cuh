@@ -110,6 +110,13 @@ NORMA_DEVICE void tiled_load_bias(float bias[count], const norma_part_params &pa
     }
 }
 
+/* One output, which a product may have to be added to. */
+NORMA_DEVICE void tiled_store(const norma_linear_params &params, const norma_part_params &part, norma_index at,
+                              float value) {
+    if (params.accumulate) value = add_rn(value, load_as(part.out.data, part.out_dtype, at));
+    store_as(part.out.data, part.out_dtype, at, value);
+}
+
 /* Rows of `view` that are contiguous and 16-byte aligned, elements being of `bytes` bytes. */
 NORMA_DEVICE bool tiled_vector_rows(const norma_view &view, int bytes) {
     return view.col_stride == 1 && ((unsigned long long)view.data | (unsigned long long)(view.row_stride * bytes) |

@@ -260,7 +260,7 @@ struct fma_engine {
 
     /* Step 6, store. */
     NORMA_DEVICE void store() {
-        const bool vector = part.out_dtype == NORMA_F32 && tiled_vector_rows(part.out, 4);
+        const bool vector = part.out_dtype == NORMA_F32 && tiled_vector_rows(part.out, 4) && !params.accumulate;
         NORMA_UNROLL
         for (int j = 0; j < tn; j++) {
             const int col = tile_col() + j * 64;
@@ -290,8 +290,7 @@ struct fma_engine {
         }
         NORMA_UNROLL
         for (int e = 0; e < 4; e++)
-            if (col + e < cols)
-                store_as(part.out.data, part.out_dtype, start + (place.col + col + e) * part.out.col_stride, value[e]);
+            if (col + e < cols) tiled_store(params, part, start + (place.col + col + e) * part.out.col_stride, value[e]);
     }
 };
 

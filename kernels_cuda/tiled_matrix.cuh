@@ -55,8 +55,7 @@ struct matrix_engine {
           form(tiled_form_of(p, dtype_traits<T>::value == NORMA_BF16)),
           gamma_is_vector(p.norm.gamma.data && p.norm.gamma_dtype == dtype_traits<T>::value && p.norm.k % 8 == 0 &&
                           tiled_vector_rows(p.norm.gamma, 2)),
-          shared(shared_memory()),
-          rstd((float *)(shared + stages * stage_bytes)) {
+          shared(shared_memory()), rstd((float *)(shared + stages * stage_bytes)) {
         NORMA_UNROLL
         for (int i = 0; i < x_chunks; i++) {
             const int row = chunk_row(i);
@@ -280,7 +279,7 @@ struct matrix_engine {
     /* Step 6, store. A lane holds pairs of columns of four 8-column tiles; exchanged among the four lanes of a row, they
      * become all eight columns of one tile, which one store writes. */
     NORMA_DEVICE void store() {
-        const bool vector = part.out_dtype == dtype_traits<T>::value && tiled_vector_rows(part.out, 2);
+        const bool vector = part.out_dtype == dtype_traits<T>::value && tiled_vector_rows(part.out, 2) && !params.accumulate;
         const int lane = wave_lane();
         NORMA_UNROLL
         for (int j = 0; j < n_tiles; j += 4) {
@@ -340,8 +339,7 @@ struct matrix_engine {
         for (int e = 0; e < 8; e++) {
             const int at = column + e / 2 * 8 + e % 2;
             if (row < rows && at < cols)
-                store_as(part.out.data, part.out_dtype, start + (place.col + at) * part.out.col_stride,
-                         scratch[e * threads]);
+                tiled_store(params, part, start + (place.col + at) * part.out.col_stride, scratch[e * threads]);
         }
     }
 };

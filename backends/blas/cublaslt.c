@@ -1,11 +1,12 @@
 /* The kernel "linear_blas" of the CUDA backend: one product of cuBLASLt per part, summed in fp32 (fp32 operands are not
  * rounded to TF32), with the bias added before the one rounding of the output.
  *
- * It takes x with contiguous rows, W with contiguous rows or columns of x's dtype, outputs with contiguous rows of x's dtype
- * or fp32, and a contiguous bias of the output's dtype; it refuses the rest. A half output whose rows are not multiples of
- * 16 bytes takes no bias: cuBLASLt would round before it adds one (seen with cuBLASLt 13.0 on an H200). prepare() searches
- * for the fastest algorithm for the plan's largest m with aligned addresses. launch() keeps that algorithm for other m where
- * cuBLASLt allows it, and else takes its first choice, so that a result depends on the shape and not on what ran before. */
+ * It takes x with contiguous rows (or columns, in a product of a backward), W with contiguous rows or columns of x's dtype,
+ * outputs with contiguous rows of x's dtype or fp32, and a contiguous bias of the output's dtype; it refuses the rest. A
+ * half output whose rows are not multiples of 16 bytes takes no bias: cuBLASLt would round before it adds one (seen with
+ * cuBLASLt 13.0 on an H200). prepare() searches for the fastest algorithm for the plan's largest m with aligned addresses.
+ * launch() keeps that algorithm for other m where cuBLASLt allows it, and else takes its first choice, so that a result
+ * depends on the shape and not on what ran before. */
 #include "cublaslt.h"
 
 #include <stdlib.h>
@@ -64,10 +65,17 @@ static bool columns_are_contiguous(const norma_layout *layout, int64_t rows) {
     return layout->row_stride == 1 && layout->col_stride >= rows;
 }
 
+/* A product that sums over rows has its x this way, and one batch. */
+static bool x_is_transposed(const norma_problem *problem) {
+    return problem->op == NORMA_OP_PRODUCT && problem->batch == 1 && !rows_are_contiguous(&problem->x.layout, problem->k) &&
+           columns_are_contiguous(&problem->x.layout, problem->m);
+}
+
 static const char *objection(const norma_problem *problem, const norma_part *part) {
     const norma_layout *weight = &part->weight.layout, *out = &part->out.layout, *bias = &part->bias.layout;
     const norma_dtype dtype = problem->x.layout.dtype;
-    if (!rows_are_contiguous(&problem->x.layout, problem->k)) return "rows of x that are not contiguous";
+    if (!rows_are_contiguous(&problem->x.layout, problem->k) && !x_is_transposed(problem))
+        return "rows of x that are not contiguous";
     if (weight->dtype != dtype) return "a weight of another dtype than x";
     if (out->dtype != dtype && out->dtype != NORMA_F32) return "an output of another half dtype than x";
     if (!rows_are_contiguous(out, part->n)) return "rows of the output that are not contiguous";
@@ -91,12 +99,13 @@ static lt_shape shape_of(const gpu_device *device, const norma_problem *problem,
     const norma_layout *weight = &part->weight.layout;
     const bool join = batches_join(problem, part);
     const bool transposed = !rows_are_contiguous(weight, part->n);
+    const bool x_transposed = x_is_transposed(problem);
     return (lt_shape){
         .m = join ? problem->batch * problem->m : problem->m,
         .n = part->n,
         .k = problem->k,
         .batch = join ? 1 : problem->batch,
-        .x_ld = problem->x.layout.row_stride,
+        .x_ld = x_transposed ? problem->x.layout.col_stride : problem->x.layout.row_stride,
         .weight_ld = transposed ? weight->col_stride : weight->row_stride,
         .out_ld = part->out.layout.row_stride,
         .x_batch_stride = join ? 0 : problem->x.layout.batch_stride,
@@ -104,7 +113,9 @@ static lt_shape shape_of(const gpu_device *device, const norma_problem *problem,
         .dtype = lt_dtype(problem->x.layout.dtype),
         .out_dtype = lt_dtype(part->out.layout.dtype),
         .weight_transposed = transposed,
+        .x_transposed = x_transposed,
         .bias = norma_tensor_present(&part->bias),
+        .accumulate = problem->accumulate,
         .alignment = LT_FULL_ALIGNMENT,
         .ordinal = device->ordinal,
     };
@@ -130,7 +141,8 @@ static norma_status prepare_part(gpu_device *device, const norma_problem *proble
 
 static norma_status prepare(gpu_device *device, norma_launch *launch) {
     const norma_problem *problem = launch->problem;
-    if (problem->op != NORMA_OP_LINEAR) return norma_fail(NORMA_ERROR_UNSUPPORTED, "cuBLASLt computes plain products only");
+    if (!norma_problem_is_plain(problem))
+        return norma_fail(NORMA_ERROR_UNSUPPORTED, "cuBLASLt computes plain products only");
     if (problem->flags & NORMA_BATCH_INVARIANT)
         return norma_fail(NORMA_ERROR_UNSUPPORTED, "cuBLASLt's results depend on the number of rows");
     norma_status status = open_session(device);

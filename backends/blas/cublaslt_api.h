@@ -34,8 +34,10 @@ enum { LT_F32 = 0, LT_F16 = 2, LT_BF16 = 14, LT_COMPUTE_F32 = 68 };
 /* Attributes of an operation, a matrix and a search, and values of theirs. */
 enum {
     LT_OPERATION_TRANSPOSE_A = 3,
+    LT_OPERATION_TRANSPOSE_B = 4,
     LT_OPERATION_EPILOGUE = 7,
     LT_OPERATION_BIAS = 8,
+    LT_MATRIX_ROWS = 2,
     LT_MATRIX_COLS = 3,
     LT_MATRIX_BATCH = 5,
     LT_MATRIX_BATCH_STRIDE = 6,

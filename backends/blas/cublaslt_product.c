@@ -41,6 +41,8 @@ static norma_status create_operation(gpu_device *device, const lt_shape *shape, 
     const int32_t transposed = LT_TRANSPOSED;
     if (!status && shape->weight_transposed)
         status = set_operation(device, *out_operation, LT_OPERATION_TRANSPOSE_A, &transposed, sizeof transposed);
+    if (!status && shape->x_transposed)
+        status = set_operation(device, *out_operation, LT_OPERATION_TRANSPOSE_B, &transposed, sizeof transposed);
     if (!status && shape->bias) {
         const uint32_t epilogue = LT_EPILOGUE_BIAS;
         status = set_operation(device, *out_operation, LT_OPERATION_EPILOGUE, &epilogue, sizeof epilogue);
@@ -55,7 +57,10 @@ norma_status lt_product_create(gpu_device *device, const lt_shape *shape, lt_pro
         status = create_matrix(device, shape->dtype, shape->k, shape->n, shape->weight_ld, &product.weight);
     else if (!status)
         status = create_matrix(device, shape->dtype, shape->n, shape->k, shape->weight_ld, &product.weight);
-    if (!status) status = create_matrix(device, shape->dtype, shape->k, shape->m, shape->x_ld, &product.x);
+    if (!status && shape->x_transposed)
+        status = create_matrix(device, shape->dtype, shape->m, shape->k, shape->x_ld, &product.x);
+    else if (!status)
+        status = create_matrix(device, shape->dtype, shape->k, shape->m, shape->x_ld, &product.x);
     if (!status) status = create_matrix(device, shape->out_dtype, shape->n, shape->m, shape->out_ld, &product.out);
     if (!status) status = lt_product_reshape(device, &product, shape);
     if (status)
@@ -75,7 +80,7 @@ void lt_product_destroy(gpu_device *device, lt_product *product) {
 }
 
 norma_status lt_product_reshape(gpu_device *device, lt_product *product, const lt_shape *shape) {
-    const uint64_t m = (uint64_t)shape->m;
+    const uint64_t m = (uint64_t)shape->m, k = (uint64_t)shape->k;
     const int32_t batch = (int32_t)shape->batch;
     if (batch != shape->batch)
         return norma_fail(NORMA_ERROR_UNSUPPORTED, "cuBLASLt takes no batch of %lld", (long long)shape->batch);
@@ -85,7 +90,9 @@ norma_status lt_product_reshape(gpu_device *device, lt_product *product, const l
         const void *value;
         size_t bytes;
     } settings[] = {
-        {product->x, LT_MATRIX_COLS, &m, sizeof m},
+        {product->x, shape->x_transposed ? LT_MATRIX_ROWS : LT_MATRIX_COLS, &m, sizeof m},
+        {product->x, shape->x_transposed ? LT_MATRIX_COLS : LT_MATRIX_ROWS, &k, sizeof k},
+        {product->weight, shape->weight_transposed ? LT_MATRIX_ROWS : LT_MATRIX_COLS, &k, sizeof k},
         {product->out, LT_MATRIX_COLS, &m, sizeof m},
         {product->x, LT_MATRIX_BATCH, &batch, sizeof batch},
         {product->weight, LT_MATRIX_BATCH, &batch, sizeof batch},
@@ -107,7 +114,7 @@ norma_status lt_product_reshape(gpu_device *device, lt_product *product, const l
 norma_status lt_product_run(gpu_device *device, const lt_product *product, const lt_algorithm *algorithm,
                             const lt_operands *operands, void *stream) {
     const lt_session *session = device->blas;
-    const float one = 1, zero = 0;
+    const float one = 1, old = product->shape.accumulate ? 1 : 0;
     if (product->shape.bias) {
         const norma_status status =
             set_operation(device, product->operation, LT_OPERATION_BIAS, &operands->bias, sizeof operands->bias);
@@ -115,7 +122,7 @@ norma_status lt_product_run(gpu_device *device, const lt_product *product, const
     }
     return lt_check(device,
                     session->api->multiply(session->handle, product->operation, &one, operands->weight, product->weight,
-                                           operands->x, product->x, &zero, operands->out, product->out, operands->out,
+                                           operands->x, product->x, &old, operands->out, product->out, operands->out,
                                            product->out, algorithm, operands->workspace, operands->workspace_bytes, stream),
                     "cublasLtMatmul");
 }

@@ -116,7 +116,9 @@ static norma_status fill_bench(gpu_device *device, const lt_shape *shape, const 
     norma_status status = gpu_own_stream(device, &bench->stream);
     if (!status) status = GPU_CALL(driver, event_create, &bench->start, GPU_EVENT_TIMED);
     if (!status) status = GPU_CALL(driver, event_create, &bench->stop, GPU_EVENT_TIMED);
-    if (!status) status = allocate(device, shape->dtype, shape->m * shape->x_ld, pattern, bench->stream, &bench->x);
+    if (!status)
+        status = allocate(device, shape->dtype, (shape->x_transposed ? shape->k : shape->m) * shape->x_ld, pattern,
+                          bench->stream, &bench->x);
     if (!status)
         status = allocate(device, shape->dtype, weight_columns * shape->weight_ld, pattern, bench->stream, &bench->weight);
     if (!status) status = allocate(device, shape->out_dtype, shape->m * shape->out_ld, NULL, bench->stream, &bench->out);

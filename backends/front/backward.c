@@ -92,18 +92,22 @@ static void normalise(const norma_problem *problem, norma_tensor room, norma_pro
     out->out = room;
 }
 
-/* (K x M) (M x n), of one batch. */
+/* (K x M) (M x n), of one batch; turned to (n x M) (M x K) where dweight is stored (n, K), so that the rows of a product's
+ * output are contiguous. */
 static void weight_gradient(const norma_problem *problem, const norma_part *part, int64_t batch, norma_tensor room,
                             norma_problem *out) {
     *out = blank(problem, NORMA_OP_PRODUCT);
     sum_over_rows(out);
-    const norma_tensor y = batch_of(&room, batch);
+    const norma_tensor y = batch_of(&room, batch), dout = batch_of(&part->dout, batch);
+    const bool turned = part->dweight.layout.row_stride < part->dweight.layout.col_stride;
     out->batch = 1;
-    out->m = problem->k;
+    out->m = turned ? part->n : problem->k;
     out->k = problem->m;
-    out->x = transposed(&y);
+    out->x = transposed(turned ? &dout : &y);
     out->desc_parts = out->parts = 1;
-    out->part[0] = (norma_part){.n = part->n, .weight = batch_of(&part->dout, batch), .out = part->dweight};
+    out->part[0] = (norma_part){.n = turned ? problem->k : part->n,
+                                .weight = turned ? y : dout,
+                                .out = turned ? transposed(&part->dweight) : part->dweight};
     out->accumulate = (problem->flags & NORMA_ACCUMULATE_DWEIGHT) || batch > 0;
 }
 

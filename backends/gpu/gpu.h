@@ -18,7 +18,7 @@ typedef struct gpu_image {
     const void *data;
 } gpu_image;
 
-#define GPU_MAX_IMAGES      8
+#define GPU_MAX_IMAGES      12
 #define GPU_KNOWN_ADDRESSES 256
 
 typedef struct gpu_device {
@@ -61,6 +61,14 @@ norma_norm_params gpu_norm_params(const norma_problem *problem);
 norma_linear_params gpu_linear_params(const norma_problem *problem);
 norma_view gpu_view(const norma_tensor *tensor);
 
+/* The kernels of column_sums for one dtype, and their launch, which chooses between them and fills params.lanes. */
+typedef struct gpu_sums {
+    void *vectors, *elements;
+} gpu_sums;
+
+norma_status gpu_sums_find(gpu_device *device, norma_dtype dtype, gpu_sums *out_sums);
+norma_status gpu_sums_enqueue(gpu_device *device, const gpu_sums *sums, norma_sums_params params);
+
 /* One file per kernel decides geometry and arguments: prepare finds the function and sizes the workspace, launch enqueues.
  * launch->native is the operation's own: discard frees it, or free() where an operation has no discard. close frees what an
  * operation keeps in the device, and may be NULL too. The device's context is current in all four. */
@@ -76,6 +84,8 @@ extern const gpu_operation gpu_rmsnorm_rows;
 extern const gpu_operation gpu_rmsnorm_linear_skinny;
 extern const gpu_operation gpu_rmsnorm_linear_tiled;
 extern const gpu_operation gpu_fold_gamma;
+extern const gpu_operation gpu_rmsnorm_rows_backward;
+extern const gpu_operation gpu_column_sums;
 extern const gpu_operation gpu_stream;
 
 #endif

@@ -4,8 +4,10 @@
 #include <stdlib.h>
 
 const gpu_operation *gpu_operation_for(const gpu_platform *platform, norma_kernel kernel) {
-    static const gpu_operation *const operations[] = {&gpu_rmsnorm_rows, &gpu_rmsnorm_linear_skinny,
-                                                      &gpu_rmsnorm_linear_tiled, &gpu_fold_gamma, &gpu_stream};
+    static const gpu_operation *const operations[] = {
+        &gpu_rmsnorm_rows, &gpu_rmsnorm_linear_skinny, &gpu_rmsnorm_linear_tiled,
+        &gpu_fold_gamma,   &gpu_rmsnorm_rows_backward, &gpu_column_sums,
+        &gpu_stream};
     for (size_t i = 0; i < sizeof operations / sizeof *operations; i++)
         if (operations[i]->kernel == kernel) return operations[i];
     return platform->linear_blas && platform->linear_blas->kernel == kernel ? platform->linear_blas : NULL;

@@ -95,8 +95,6 @@ static norma_status find_all(gpu_device *device, const norma_launch *launch, til
 }
 
 static norma_status prepare(gpu_device *device, norma_launch *launch) {
-    if (launch->problem->op == NORMA_OP_PRODUCT)
-        return norma_fail(NORMA_ERROR_UNSUPPORTED, "rmsnorm_linear_tiled computes a Linear");
     if (norma_tensor_present(&launch->problem->residual))
         return norma_fail(NORMA_ERROR_UNSUPPORTED, "rmsnorm_linear_tiled takes no residual");
     tiled_native *native = calloc(1, sizeof *native);
@@ -110,7 +108,8 @@ static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
     const bool vectors = native->vectors.function && suits_vectors(launch->problem, native->columns);
     const tiled_kernel *chosen = vectors ? &native->vectors : &native->elements;
     norma_linear_params params = gpu_linear_params(launch->problem);
-    params.plain = launch->problem->op == NORMA_OP_LINEAR;
+    params.plain = norma_problem_is_plain(launch->problem);
+    params.accumulate = launch->problem->accumulate;
 
     norma_index n[NORMA_MAX_PARTS] = {0};
     for (int p = 0; p < params.parts; p++) n[p] = params.part[p].n;

@@ -11,11 +11,17 @@ struct gpu_function {
     void *handle;
 };
 
-/* The image whose stem the kernel's name begins with. */
+/* The image whose stem the kernel's name begins with, the longest if there are several. */
 static int image_of(const gpu_platform *platform, const char *kernel) {
-    for (int i = 0; i < platform->image_count; i++)
-        if (strncmp(kernel, platform->images[i].stem, strlen(platform->images[i].stem)) == 0) return i;
-    return -1;
+    int found = -1;
+    size_t longest = 0;
+    for (int i = 0; i < platform->image_count; i++) {
+        const size_t length = strlen(platform->images[i].stem);
+        if (length <= longest || strncmp(kernel, platform->images[i].stem, length) != 0) continue;
+        longest = length;
+        found = i;
+    }
+    return found;
 }
 
 static norma_status load_module(gpu_device *device, int image) {

@@ -371,6 +371,10 @@ static void keep_launch(const char *function, fake_gpu_launch launch, void **par
     const bool half = strstr(function, "_packed") || strstr(function, "_rounded");
     if (strncmp(function, "rmsnorm_linear", 14) == 0 && !half)
         memcpy(&launch.linear, params[0], sizeof launch.linear);
+    else if (strncmp(function, "rmsnorm_rows_backward", 21) == 0)
+        memcpy(&launch.backward, params[0], sizeof launch.backward);
+    else if (strncmp(function, "column_sums", 11) == 0)
+        memcpy(&launch.sums, params[0], sizeof launch.sums);
     else if (strncmp(function, "rmsnorm_rows", 12) == 0)
         memcpy(&launch.rows, params[0], sizeof launch.rows);
     for (int i = 0; i < 3; i++) assert_true(launch.grid[i] > 0 && launch.block[i] > 0);
@@ -443,7 +447,8 @@ static void version(const gpu_driver *driver, char *text, size_t text_bytes) {
 #define IMAGE(stem) \
     { #stem, #stem }
 static const gpu_image images[] = {IMAGE(rmsnorm_rows), IMAGE(rmsnorm_linear_skinny), IMAGE(rmsnorm_linear_tiled),
-                                   IMAGE(fold_gamma), IMAGE(stream)};
+                                   IMAGE(fold_gamma),   IMAGE(rmsnorm_rows_backward), IMAGE(column_sums),
+                                   IMAGE(stream)};
 
 gpu_platform fake_gpu_platform = {
     .backend = &fake_gpu_backend,

@@ -16,6 +16,8 @@ typedef struct fake_gpu_launch {
     void *stream;
     norma_linear_params linear; /* of the kernels that take these */
     norma_rows_params rows;
+    norma_rows_backward_params backward;
+    norma_sums_params sums;
 } fake_gpu_launch;
 
 typedef struct fake_gpu_state {

@@ -131,6 +131,18 @@ static void products_are_turned_by_their_strides(void **state) {
     assert_int_equal(norma_backward_step_passes(&problem, 2), BATCH);
     assert_int_equal(norma_backward_step_passes(&problem, 5), 1);
 
+    problem.part[1].dweight.layout = (norma_layout){NORMA_F32, 1, K, 0}; /* stored (n, K) */
+    norma_backward_step(&problem, 2, 0, (norma_buffer){0}, &step);
+    assert_int_equal(step.m, N);
+    assert_int_equal(step.k, M);
+    assert_int_equal(step.part[0].n, K);
+    assert_int_equal(step.x.layout.row_stride, 1);
+    assert_int_equal(step.x.layout.col_stride, N);
+    assert_ptr_equal(step.x.buffer.data, dout[1]);
+    assert_ptr_equal(step.part[0].weight.buffer.data, dx);
+    assert_int_equal(step.part[0].out.layout.row_stride, K);
+    assert_int_equal(step.part[0].out.layout.col_stride, 1);
+
     norma_backward_step(&problem, 6, 0, (norma_buffer){0}, &step); /* t, part 1 */
     assert_int_equal(step.flags, NORMA_BATCH_INVARIANT);
     assert_int_equal(step.m, M);

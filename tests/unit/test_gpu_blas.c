@@ -17,7 +17,7 @@ typedef struct fake_matrix {
 } fake_matrix;
 
 typedef struct fake_operation {
-    int32_t transposed;
+    int32_t transposed, x_transposed;
     uint32_t epilogue;
     const void *bias;
 } fake_operation;
@@ -43,6 +43,7 @@ static struct {
     fake_matrix a, b, d;
     const void *a_data, *b_data;
     void *d_data, *workspace, *stream;
+    float old; /* the factor of what the output held */
     int algorithm;
     fake_search last_search;
 } lt;
@@ -81,10 +82,11 @@ static int operation_create(void **out_operation, int compute, int scale_dtype) 
 
 static int operation_set(void *object, int attribute, const void *value, size_t bytes) {
     fake_operation *operation = object;
-    void *const field = attribute == LT_OPERATION_TRANSPOSE_A ? (void *)&operation->transposed
-                        : attribute == LT_OPERATION_EPILOGUE  ? (void *)&operation->epilogue
-                        : attribute == LT_OPERATION_BIAS      ? (void *)&operation->bias
-                                                              : NULL;
+    void *const field = attribute == LT_OPERATION_TRANSPOSE_A   ? (void *)&operation->transposed
+                        : attribute == LT_OPERATION_TRANSPOSE_B ? (void *)&operation->x_transposed
+                        : attribute == LT_OPERATION_EPILOGUE    ? (void *)&operation->epilogue
+                        : attribute == LT_OPERATION_BIAS        ? (void *)&operation->bias
+                                                                : NULL;
     assert_non_null(field);
     assert_int_equal(bytes, attribute == LT_OPERATION_BIAS ? sizeof(void *) : sizeof(int32_t));
     memcpy(field, value, bytes);
@@ -100,7 +102,8 @@ static int matrix_create(void **out_matrix, int dtype, uint64_t rows, uint64_t c
 
 static int matrix_set(void *object, int attribute, const void *value, size_t bytes) {
     fake_matrix *matrix = object;
-    void *const field = attribute == LT_MATRIX_COLS           ? (void *)&matrix->cols
+    void *const field = attribute == LT_MATRIX_ROWS           ? (void *)&matrix->rows
+                        : attribute == LT_MATRIX_COLS         ? (void *)&matrix->cols
                         : attribute == LT_MATRIX_BATCH        ? (void *)&matrix->batch
                         : attribute == LT_MATRIX_BATCH_STRIDE ? (void *)&matrix->batch_stride
                                                               : NULL;
@@ -150,7 +153,7 @@ static int multiply(void *handle, void *operation, const void *alpha, const void
                     void *b_matrix, const void *beta, const void *c, void *c_matrix, void *d, void *d_matrix,
                     const lt_algorithm *algorithm, void *workspace, size_t workspace_bytes, void *stream) {
     (void)handle, (void)workspace_bytes;
-    assert_true(*(const float *)alpha == 1.0f && *(const float *)beta == 0.0f);
+    assert_true(*(const float *)alpha == 1.0f);
     assert_ptr_equal(c, d);
     assert_ptr_equal(c_matrix, d_matrix);
     const int index = (int)algorithm->data[0] - FIRST_ALGORITHM;
@@ -161,6 +164,7 @@ static int multiply(void *handle, void *operation, const void *alpha, const void
     lt.a = *(fake_matrix *)a_matrix;
     lt.b = *(fake_matrix *)b_matrix;
     lt.d = *(fake_matrix *)d_matrix;
+    lt.old = *(const float *)beta;
     lt.a_data = a;
     lt.b_data = b;
     lt.d_data = d;
@@ -307,7 +311,32 @@ static void row_major_weight_and_fp32_output(void **state) {
     expect_matrix(&lt.d, LT_F32, 33, 8, 50);
     assert_int_equal(lt.operation.transposed, 0);
     assert_int_equal(lt.operation.epilogue, 0);
+    assert_true(lt.old == 0);
     discard(f);
+}
+
+/* A product of a backward: x is the transpose of a matrix of M rows, and M, which is k here, changes between launches. */
+static void product_that_sums_over_rows(void **state) {
+    fixture *f = *state;
+    norma_problem problem = product(37, 48);
+    problem.op = NORMA_OP_PRODUCT;
+    problem.k = 100;
+    problem.x.layout = (norma_layout){NORMA_BF16, 1, 40, 0};
+    problem.part[0].weight.layout = (norma_layout){NORMA_BF16, 56, 1, 0};
+    problem.accumulate = true;
+    EXPECT_OK(prepare(f, problem));
+    f->problem.k = 90;
+    EXPECT_OK(launch(f, 1, 37, 0));
+    expect_matrix(&lt.a, LT_BF16, 48, 90, 56);
+    expect_matrix(&lt.b, LT_BF16, 37, 90, 40);
+    expect_matrix(&lt.d, LT_BF16, 48, 37, 48);
+    assert_int_equal(lt.operation.transposed, 0);
+    assert_int_equal(lt.operation.x_transposed, LT_TRANSPOSED);
+    assert_true(lt.old == 1);
+    discard(f);
+
+    problem.op = NORMA_OP_LINEAR; /* a Linear with such an x is for kernels of our own */
+    EXPECT_FAILURE(prepare(f, problem), NORMA_ERROR_UNSUPPORTED, "rows of x that are not contiguous");
 }
 
 static void every_part_is_a_product(void **state) {
@@ -530,6 +559,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(transposed_weight_and_bias, set_up, tear_down),
         cmocka_unit_test_setup_teardown(row_major_weight_and_fp32_output, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(product_that_sums_over_rows, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_part_is_a_product, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_fastest_candidate_is_kept, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_shape_is_searched_for_once, set_up, tear_down),

@@ -1,0 +1,178 @@
+/* Launches rmsnorm_rows_backward, and column_sums over the lines that its blocks leave in the workspace if dgamma is wanted.
+ * How a row is shared out follows from K and the dtype; how many blocks there are, from the rows and the device. */
+#include "gpu.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "../dtype.h"
+
+enum {
+    CHUNK_BYTES = 16,
+    LEAST_THREADS = 8,
+    ROW_THREADS = 512,     /* the most of a row */
+    SHORT_THREADS = 256,   /* of a block whose rows have a group of 32 threads each, or less */
+    BLOCK_THREADS = 1024,  /* of others, with 64 registers a thread */
+    BLOCK_THREADS_4 = 512, /* and with 128, where a thread has four chunks */
+    MOST_SLOTS = 8,        /* that wait at barriers of their own */
+    ANY_THREADS = 256,
+    ANY_BLOCKS = 4,                /* to a multiprocessor */
+    MOST_LINE_BYTES = 16 * 1 << 20 /* of all lines; fewer blocks if need be */
+};
+
+typedef struct geometry {
+    int chunks, threads, slots; /* of a thread, a row and a block */
+    int resident;               /* blocks of a multiprocessor */
+} geometry;
+
+typedef struct backward_native {
+    geometry packed;
+    void *packed_function; /* NULL if strides or dtypes forbid it */
+    void *any_function;
+    gpu_sums lines;
+} backward_native;
+
+static int64_t chunk_width(const norma_problem *problem) {
+    return CHUNK_BYTES / (int64_t)norma_dtype_bytes(problem->x.layout.dtype);
+}
+
+/* False if a row is too long for registers. */
+static bool share_out(int64_t chunks, geometry *out) {
+    geometry g = {.chunks = chunks <= 32 ? 1 : chunks <= 2 * ROW_THREADS ? 2 : 4};
+    const int64_t wanted = norma_ceil_div(chunks, g.chunks);
+    if (wanted > ROW_THREADS) return false;
+    g.threads = LEAST_THREADS;
+    while (g.threads < 32 && g.threads < wanted) g.threads *= 2;
+    if (wanted > 32) g.threads = (int)norma_ceil_div(wanted, 32) * 32;
+    const int most = g.chunks == 4 ? BLOCK_THREADS_4 : BLOCK_THREADS;
+    g.slots = g.threads <= 32 ? SHORT_THREADS / g.threads : (int)norma_index_min(most / g.threads, MOST_SLOTS);
+    g.resident = most / (g.slots * g.threads);
+    *out = g;
+    return true;
+}
+
+/* Absent addresses count as aligned. */
+static bool row_is_packed(const norma_tensor *tensor, norma_dtype dtype) {
+    const norma_layout *layout = &tensor->layout;
+    const int64_t bytes = (int64_t)norma_dtype_bytes(dtype);
+    if (!norma_tensor_present(tensor)) return true;
+    return layout->dtype == dtype && layout->col_stride == 1 && layout->row_stride * bytes % CHUNK_BYTES == 0 &&
+           layout->batch_stride * bytes % CHUNK_BYTES == 0 &&
+           ((uintptr_t)tensor->buffer.data + tensor->buffer.offset_bytes) % CHUNK_BYTES == 0;
+}
+
+static bool is_packed(const norma_problem *problem) {
+    const norma_dtype dtype = problem->x.layout.dtype;
+    const bool fp32_gamma = problem->gamma.layout.dtype == NORMA_F32;
+    return row_is_packed(&problem->gamma, fp32_gamma ? NORMA_F32 : dtype) && problem->k % chunk_width(problem) == 0 &&
+           row_is_packed(&problem->x, dtype) && row_is_packed(&problem->dout, dtype) &&
+           row_is_packed(&problem->dresidual_out, dtype) && row_is_packed(&problem->dx, dtype);
+}
+
+/* Blocks for `rows` rows, of which a block takes `slots` at a time. */
+static int64_t block_count(const gpu_device *device, const norma_problem *problem, int64_t slots, int resident) {
+    int64_t most = (int64_t)device->base.limits.units * resident;
+    if (norma_tensor_present(&problem->dgamma)) {
+        const int64_t lines = MOST_LINE_BYTES / (int64_t)sizeof(float) / problem->k;
+        most = norma_index_min(most, lines > 1 ? lines : 1);
+    }
+    return norma_index_min(most, norma_ceil_div(problem->batch * problem->m, slots));
+}
+
+static int64_t any_blocks(const gpu_device *device, const norma_problem *problem) {
+    return block_count(device, problem, 1, ANY_BLOCKS);
+}
+
+static int64_t packed_blocks(const gpu_device *device, const norma_problem *problem, const geometry *g) {
+    return block_count(device, problem, g->slots, g->resident);
+}
+
+static unsigned shared_bytes(const norma_problem *problem, const geometry *g) {
+    return g->slots > 1 && norma_tensor_present(&problem->dgamma) ? (unsigned)problem->k * 4U : 0;
+}
+
+static norma_status find_packed(gpu_device *device, const norma_problem *problem, backward_native *native) {
+    char name[64];
+    if (!is_packed(problem) || !share_out(problem->k / chunk_width(problem), &native->packed)) return NORMA_OK;
+    snprintf(name, sizeof name, "rmsnorm_rows_backward_%s_%d", norma_dtype_name(problem->x.layout.dtype),
+             native->packed.chunks);
+    return gpu_find(device, name, shared_bytes(problem, &native->packed), &native->packed_function);
+}
+
+static norma_status prepare(gpu_device *device, norma_launch *launch) {
+    const norma_problem *problem = launch->problem;
+    if (problem->op != NORMA_OP_RMSNORM_BACKWARD)
+        return norma_fail(NORMA_ERROR_UNSUPPORTED, "rmsnorm_rows_backward computes the gradients of RMSNorm alone");
+    backward_native *native = calloc(1, sizeof *native);
+    if (!native) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a launch");
+    launch->native = native;
+    norma_status status = find_packed(device, problem, native);
+    if (!status) status = gpu_find(device, "rmsnorm_rows_backward_any", 0, &native->any_function);
+    if (!status) status = gpu_sums_find(device, NORMA_F32, &native->lines);
+    if (status || !norma_tensor_present(&problem->dgamma)) return status;
+    int64_t lines = any_blocks(device, problem);
+    if (native->packed_function) {
+        const int64_t packed = packed_blocks(device, problem, &native->packed);
+        if (packed > lines) lines = packed;
+    }
+    launch->workspace_bytes = (size_t)(lines * problem->k) * sizeof(float);
+    return NORMA_OK;
+}
+
+static norma_status add_up_lines(gpu_device *device, const norma_launch *launch, int64_t lines) {
+    const norma_problem *problem = launch->problem;
+    const backward_native *native = launch->native;
+    const norma_sums_params params = {
+        .from = {.data = (char *)launch->workspace.data + launch->workspace.offset_bytes,
+                 .row_stride = problem->k,
+                 .col_stride = 1},
+        .to = gpu_view(&problem->dgamma),
+        .rows = lines,
+        .m = lines,
+        .columns = problem->k,
+        .piece_rows = lines,
+        .from_dtype = NORMA_F32,
+        .to_dtype = (int)problem->dgamma.layout.dtype,
+        .pieces = 1,
+        .accumulate = problem->accumulate,
+    };
+    return gpu_sums_enqueue(device, &native->lines, params);
+}
+
+static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
+    const norma_problem *problem = launch->problem;
+    const backward_native *native = launch->native;
+    const bool packed = native->packed_function && is_packed(problem);
+    const geometry any = {.chunks = 0, .threads = ANY_THREADS, .slots = 1};
+    const geometry *g = packed ? &native->packed : &any;
+    const int64_t blocks = packed ? packed_blocks(device, problem, g) : any_blocks(device, problem);
+    const bool lines = norma_tensor_present(&problem->dgamma);
+    const norma_rows_backward_params params = {
+        .norm = gpu_norm_params(problem),
+        .dout = gpu_view(&problem->dout),
+        .back = gpu_view(&problem->dresidual_out),
+        .dx = gpu_view(&problem->dx),
+        .lines = lines ? (float *)(void *)((char *)launch->workspace.data + launch->workspace.offset_bytes) : NULL,
+        .per_element = 1.0f / (float)problem->k,
+        .threads = g->threads,
+        .slots = g->slots,
+        .dout_dtype = (int)problem->dout.layout.dtype,
+        .back_dtype = (int)problem->dresidual_out.layout.dtype,
+        .dx_dtype = (int)problem->dx.layout.dtype,
+    };
+    const gpu_kernel kernel = {
+        .function = packed ? native->packed_function : native->any_function,
+        .grid = {(unsigned)blocks, 1, 1},
+        .block = {(unsigned)(g->slots * g->threads), 1, 1},
+        .shared_bytes = packed ? shared_bytes(problem, g) : 0,
+        .overlap = true,
+    };
+    const norma_status status = gpu_enqueue(device, &kernel, &params, sizeof params);
+    return status || !lines ? status : add_up_lines(device, launch, blocks);
+}
+
+const gpu_operation gpu_rmsnorm_rows_backward = {
+    .kernel = NORMA_KERNEL_RMSNORM_ROWS_BACKWARD,
+    .prepare = prepare,
+    .launch = enqueue,
+};
