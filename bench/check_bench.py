@@ -46,6 +46,23 @@ def run_rows(programs, *more):
     return run([programs.bench, *COMMON, *SHAPES, "--dtype", "all", "--contract", "all", *more]).stdout
 
 
+def check_backward(programs):
+    text = run([programs.bench, *COMMON, *SHAPES, "--dtype", "all", "--format", "jsonl",
+                "--op", "rmsnorm_backward,rmsnorm_linear_backward"]).stdout
+    rows = [json.loads(line) for line in text.splitlines()]
+    expect(len(rows) == 3 * 3, f"{len(rows)} backward rows, not 9")  # shapes and dtypes
+    for row in rows:
+        linear = row["n"] is not None
+        name = f"{row['op']} {row['dtype']} {row['m']}x{row['k']}x{row['n']}"
+        outputs = row["k"] * (row["m"] + 1 + (row["n"] or 0))
+        expect(row["op"] == ("rmsnorm_linear_backward" if linear else "rmsnorm_backward"), f"{name} is another operation")
+        expect(row["verified"] is True, f"{name} is not verified: {row['note']}")
+        expect(row["checked"] == outputs, f"{name}: {row['checked']} elements were checked, not {outputs}")
+        expect(0 <= row["max_err"] <= row["err_bound"], f"{name}: error {row['max_err']}, bound {row['err_bound']}")
+        expect(row["median_us"] > 0 and row["floor_us"] > 0, f"{name} was not timed")
+        expect("rmsnorm_rows_backward" in row["kernel"], f"{name} ran {row['kernel']}")
+
+
 def check_row(row):
     name = f"{row['dtype']} {row['contract']} {row['m']}x{row['k']}x{row['n']}"
     expect(row["verified"] is True, f"{name} is not verified: {row['note']}")
@@ -125,7 +142,7 @@ def check_csv(programs):
 
 
 def check_list(programs):
-    small = run([programs.bench, "--backend", "cpu", "--list", "--suite", "decode,prefill,norm,heads"]).stdout
+    small = run([programs.bench, "--backend", "cpu", "--list", "--suite", "decode,prefill,norm,heads,backward"]).stdout
     full = run([programs.bench, "--backend", "cpu", "--list", "--suite", "all", "--scale", "full"]).stdout
     expect(set(small.splitlines()) < set(full.splitlines()), "the small scale is no part of the full one")
     for k, n in ((896, 1152), (3072, 9216), (4096, 28672), (8192, 57344)):

@@ -31,14 +31,37 @@ static norma_rmsnorm_linear_desc linear_desc(bench_role role, const bench_case *
     return desc;
 }
 
-/* Copies x to out, or reads all of W. */
+static norma_rmsnorm_backward_desc norm_backward_desc(const bench_case *which) {
+    norma_rmsnorm_backward_desc desc = norma_rmsnorm_backward_desc_init();
+    desc.k = which->k;
+    desc.max_rows = which->m;
+    desc.x.dtype = desc.gamma.dtype = desc.dout.dtype = desc.dx.dtype = desc.dgamma.dtype = which->dtype;
+    desc.rstd.dtype = NORMA_F32;
+    return desc;
+}
+
+/* dW lies as W does. */
+static norma_rmsnorm_linear_backward_desc linear_backward_desc(const bench_case *which) {
+    norma_rmsnorm_linear_backward_desc desc = norma_rmsnorm_linear_backward_desc_init();
+    desc.k = which->k;
+    desc.max_rows = which->m;
+    desc.contract = which->contract;
+    desc.x.dtype = desc.gamma.dtype = desc.dx.dtype = desc.dgamma.dtype = which->dtype;
+    desc.rstd.dtype = NORMA_F32;
+    desc.part[0].n = which->n;
+    desc.part[0].weight = desc.part[0].dweight = norma_layout_transposed(which->dtype, which->k);
+    desc.part[0].dout.dtype = which->dtype;
+    return desc;
+}
+
+/* Copies x to out (for a norm's backward, as many bytes as it moves), or reads all of W. */
 static norma_problem stream_problem(const bench_case *which) {
-    const bool copies = which->op == NORMA_OP_RMSNORM;
+    const bool copies = which->n == 0;
     norma_problem problem;
     memset(&problem, 0, sizeof problem);
     problem.op = copies ? NORMA_OP_STREAM_COPY : NORMA_OP_STREAM_READ;
-    problem.k = which->k;
-    problem.x.layout = norma_layout_strided(which->dtype, which->k, 1);
+    problem.k = which->op == NORMA_OP_RMSNORM_BACKWARD ? which->k * 3 / 2 : which->k;
+    problem.x.layout = norma_layout_strided(which->dtype, problem.k, 1);
     problem.out.layout = copies ? problem.x.layout : norma_layout_strided(NORMA_F32, 1, 1);
     return problem;
 }
@@ -47,6 +70,12 @@ static norma_status problem_of(bench_role role, const bench_case *which, norma_p
     norma_status status = NORMA_OK;
     if (role == BENCH_STREAM) {
         *out_problem = stream_problem(which);
+    } else if (which->op == NORMA_OP_RMSNORM_BACKWARD) {
+        const norma_rmsnorm_backward_desc desc = norm_backward_desc(which);
+        status = norma_problem_from_rmsnorm_backward(&desc, out_problem);
+    } else if (which->op == NORMA_OP_RMSNORM_LINEAR_BACKWARD) {
+        const norma_rmsnorm_linear_backward_desc desc = linear_backward_desc(which);
+        status = norma_problem_from_rmsnorm_linear_backward(&desc, out_problem);
     } else if (role == BENCH_NORM || which->op == NORMA_OP_RMSNORM) {
         const norma_rmsnorm_desc desc = norm_desc(which);
         status = norma_problem_from_rmsnorm(&desc, out_problem);
@@ -66,6 +95,14 @@ static norma_status create_norma(bench_contender *contender, const bench_case *w
     if (which->op == NORMA_OP_RMSNORM) {
         const norma_rmsnorm_desc desc = norm_desc(which);
         return norma_rmsnorm_plan_create(context, &desc, &contender->plan);
+    }
+    if (which->op == NORMA_OP_RMSNORM_BACKWARD) {
+        const norma_rmsnorm_backward_desc desc = norm_backward_desc(which);
+        return norma_rmsnorm_backward_plan_create(context, &desc, &contender->plan);
+    }
+    if (which->op == NORMA_OP_RMSNORM_LINEAR_BACKWARD) {
+        const norma_rmsnorm_linear_backward_desc desc = linear_backward_desc(which);
+        return norma_rmsnorm_linear_backward_plan_create(context, &desc, &contender->plan);
     }
     const norma_rmsnorm_linear_desc desc = linear_desc(BENCH_NORMA, which);
     return norma_rmsnorm_linear_plan_create(context, &desc, &contender->plan);
@@ -95,7 +132,7 @@ norma_status bench_contender_create(bench_contender *contender, bench_role role,
                                     const bench_operands *operands, const char *route) {
     memset(contender, 0, sizeof *contender);
     contender->operands = operands;
-    if (which->op == NORMA_OP_RMSNORM && role != BENCH_NORMA && role != BENCH_STREAM) return NORMA_OK;
+    if (which->op != NORMA_OP_RMSNORM_LINEAR && role != BENCH_NORMA && role != BENCH_STREAM) return NORMA_OK;
     contender->public_entry = role == BENCH_NORMA;
 
     norma_status status = problem_of(role, which, &contender->problem);
@@ -115,10 +152,28 @@ void bench_contender_destroy(bench_contender *contender) {
     contender->plan = NULL;
 }
 
+static void bind_backward(norma_problem *problem, const bench_operands *operands, int64_t set) {
+    problem->x.buffer = bench_operands_x(operands, set);
+    problem->rstd.buffer = bench_operands_rstd(operands, set);
+    problem->gamma.buffer = bench_operands_gamma(operands, set);
+    problem->dx.buffer = bench_operands_out(operands, set);
+    problem->dgamma.buffer = bench_operands_dgamma(operands, set);
+    if (problem->parts == 0) problem->dout.buffer = bench_operands_dout(operands, set);
+    for (int p = 0; p < problem->parts; p++) {
+        problem->part[p].weight.buffer = bench_operands_weight(operands, set);
+        problem->part[p].dout.buffer = bench_operands_dout(operands, set);
+        problem->part[p].dweight.buffer = bench_operands_dweight(operands, set);
+    }
+}
+
 void bench_contender_bind(bench_contender *contender, int64_t set) {
     const bench_operands *operands = contender->operands;
     norma_problem *problem = &contender->problem;
     const bool reads_weight = problem->op == NORMA_OP_STREAM_READ;
+    if (problem->op == NORMA_OP_RMSNORM_BACKWARD || problem->op == NORMA_OP_RMSNORM_LINEAR_BACKWARD) {
+        bind_backward(problem, operands, set);
+        return;
+    }
     problem->x.buffer = reads_weight ? bench_operands_weight(operands, set) : bench_operands_x(operands, set);
     if (norma_tensor_present(&problem->gamma)) problem->gamma.buffer = bench_operands_gamma(operands, set);
     if (problem->parts > 0) {
@@ -150,7 +205,40 @@ static norma_status run_linear(const bench_contender *contender) {
     return norma_rmsnorm_linear_plan_run(contender->plan, &args);
 }
 
+static norma_status run_norm_backward(const bench_contender *contender) {
+    const norma_problem *problem = &contender->problem;
+    norma_rmsnorm_backward_args args = norma_rmsnorm_backward_args_init();
+    args.m = problem->m;
+    args.x = problem->x.buffer;
+    args.rstd = problem->rstd.buffer;
+    args.gamma = problem->gamma.buffer;
+    args.dout = problem->dout.buffer;
+    args.dx = problem->dx.buffer;
+    args.dgamma = problem->dgamma.buffer;
+    return norma_rmsnorm_backward_plan_run(contender->plan, &args);
+}
+
+static norma_status run_linear_backward(const bench_contender *contender) {
+    const norma_problem *problem = &contender->problem;
+    norma_rmsnorm_linear_backward_args args = norma_rmsnorm_linear_backward_args_init();
+    args.m = problem->m;
+    args.x = problem->x.buffer;
+    args.rstd = problem->rstd.buffer;
+    args.gamma = problem->gamma.buffer;
+    args.dx = problem->dx.buffer;
+    args.dgamma = problem->dgamma.buffer;
+    args.part[0].weight = problem->part[0].weight.buffer;
+    args.part[0].dout = problem->part[0].dout.buffer;
+    args.part[0].dweight = problem->part[0].dweight.buffer;
+    return norma_rmsnorm_linear_backward_plan_run(contender->plan, &args);
+}
+
 norma_status bench_contender_run(bench_contender *contender) {
     if (!contender->public_entry) return norma_plan_run(contender->plan, &contender->problem);
-    return contender->problem.op == NORMA_OP_RMSNORM ? run_norm(contender) : run_linear(contender);
+    switch (contender->problem.op) {
+    case NORMA_OP_RMSNORM: return run_norm(contender);
+    case NORMA_OP_RMSNORM_BACKWARD: return run_norm_backward(contender);
+    case NORMA_OP_RMSNORM_LINEAR_BACKWARD: return run_linear_backward(contender);
+    default: return run_linear(contender);
+    }
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "dtype.h"
+#include "front/plan.h"
 #include "front/status.h"
 
 #define POOL_VALUES ((size_t)4 * 1024 * 1024 - 64)
@@ -50,6 +51,7 @@ static void arena_free(bench_operands *operands, bench_arena *arena) {
 void bench_operands_free(bench_operands *operands) {
     arena_free(operands, &operands->inputs);
     arena_free(operands, &operands->outputs);
+    arena_free(operands, &operands->rstd);
     operands->filled = NORMA_NONE;
 }
 
@@ -106,6 +108,37 @@ static int64_t sets_that_fit(const bench_operands *operands) {
     return (int64_t)(operands->limit_bytes / (operands->input_stride + operands->output_stride));
 }
 
+/* A copy of as many bytes as a norm's backward moves fits, too. */
+static void lay_out_backward(bench_operands *operands, const bench_case *which) {
+    const size_t element = norma_dtype_bytes(which->dtype);
+    const size_t m = (size_t)which->m, k = (size_t)which->k, n = (size_t)which->n;
+    operands->dout_bytes = m * (n ? n : k) * element;
+    operands->rstd_bytes = m * sizeof(float);
+    operands->input_stride += align_up(operands->dout_bytes);
+    operands->dgamma_offset = align_up(operands->x_bytes);
+    operands->dweight_offset = operands->dgamma_offset + align_up(operands->gamma_bytes);
+    operands->out_bytes = operands->dweight_offset + operands->weight_bytes;
+    if (operands->out_bytes < operands->x_bytes * 3 / 2) operands->out_bytes = operands->x_bytes * 3 / 2;
+}
+
+/* From norma's own norm of x, which has tests of its own. */
+static norma_status fill_rstd(bench_operands *operands, const bench_case *which) {
+    norma_problem problem = {.op = NORMA_OP_RMSNORM, .eps = NORMA_DEFAULT_EPS, .batch = 1, .m = which->m, .k = which->k};
+    problem.x.layout = norma_layout_strided(which->dtype, which->k, 1);
+    problem.rstd.layout = norma_layout_strided(NORMA_F32, 1, 1);
+    norma_plan *plan;
+    norma_status status = arena_reserve(operands, &operands->rstd, (size_t)operands->sets * align_up(operands->rstd_bytes));
+    if (status == NORMA_OK) status = norma_plan_create(operands->context, &problem, which->m, NULL, &plan);
+    if (status != NORMA_OK) return status;
+    for (int64_t set = 0; set < operands->sets && status == NORMA_OK; set++) {
+        problem.x.buffer = bench_operands_x(operands, set);
+        problem.rstd.buffer = bench_operands_rstd(operands, set);
+        status = norma_plan_run(plan, &problem);
+    }
+    norma_plan_destroy(plan);
+    return status;
+}
+
 norma_status bench_operands_lay_out(bench_operands *operands, const bench_case *which, bool warm) {
     const size_t element = norma_dtype_bytes(which->dtype);
     const size_t m = (size_t)which->m, k = (size_t)which->k, n = (size_t)which->n;
@@ -115,7 +148,9 @@ norma_status bench_operands_lay_out(bench_operands *operands, const bench_case *
     operands->out_bytes = m * (k > n ? k : n) * element;
     operands->gamma_offset = align_up(operands->x_bytes);
     operands->weight_offset = operands->gamma_offset + align_up(operands->gamma_bytes);
-    operands->input_stride = operands->weight_offset + align_up(operands->weight_bytes);
+    operands->dout_offset = operands->weight_offset + align_up(operands->weight_bytes);
+    operands->input_stride = operands->dout_offset;
+    if (bench_case_is_backward(which)) lay_out_backward(operands, which);
     operands->output_stride = align_up(operands->out_bytes) + 2 * BENCH_GUARD_BYTES;
 
     const double cold_bytes = BENCH_COLD_FACTOR * (double)operands->context->device->limits.cache_bytes;
@@ -133,6 +168,7 @@ norma_status bench_operands_lay_out(bench_operands *operands, const bench_case *
     norma_status status = reserve_arenas(operands, (size_t)operands->sets * operands->input_stride,
                                          (size_t)operands->sets * operands->output_stride);
     if (status == NORMA_OK) status = fill_inputs(operands, which->dtype);
+    if (status == NORMA_OK && bench_case_is_backward(which)) status = fill_rstd(operands, which);
     return status;
 }
 
@@ -154,4 +190,26 @@ norma_buffer bench_operands_weight(const bench_operands *operands, int64_t set) 
 
 norma_buffer bench_operands_out(const bench_operands *operands, int64_t set) {
     return (norma_buffer){operands->outputs.data, (size_t)set * operands->output_stride + BENCH_GUARD_BYTES};
+}
+
+norma_buffer bench_operands_dout(const bench_operands *operands, int64_t set) {
+    return input_at(operands, set, operands->dout_offset);
+}
+
+static norma_buffer output_at(const bench_operands *operands, int64_t set, size_t offset) {
+    norma_buffer buffer = bench_operands_out(operands, set);
+    buffer.offset_bytes += offset;
+    return buffer;
+}
+
+norma_buffer bench_operands_dgamma(const bench_operands *operands, int64_t set) {
+    return output_at(operands, set, operands->dgamma_offset);
+}
+
+norma_buffer bench_operands_dweight(const bench_operands *operands, int64_t set) {
+    return output_at(operands, set, operands->dweight_offset);
+}
+
+norma_buffer bench_operands_rstd(const bench_operands *operands, int64_t set) {
+    return (norma_buffer){operands->rstd.data, (size_t)set * align_up(operands->rstd_bytes)};
 }

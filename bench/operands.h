@@ -3,6 +3,8 @@
  *
  *     inputs   | x gamma W | x gamma W | ...      outputs   | guard out guard | guard out guard | ...
  *
+ * A backward's inputs have dout as well, and its out is dx, dgamma, dW, each aligned.
+ *
  * The inputs are only ever read, so they are made once per dtype. */
 #ifndef NORMA_BENCH_OPERANDS_H
 #define NORMA_BENCH_OPERANDS_H
@@ -26,11 +28,13 @@ typedef struct bench_operands {
     size_t limit_bytes; /* for both arenas together */
     norma_dtype filled; /* the dtype of what the inputs hold */
     bench_arena inputs, outputs;
+    bench_arena rstd; /* of a backward's rows, for every set: written once for each case */
 
     /* The layout of the case in hand. */
-    size_t gamma_offset, weight_offset, input_stride; /* x is at 0 */
-    size_t x_bytes, weight_bytes, gamma_bytes;
-    size_t out_bytes, output_stride; /* out_bytes also suffices for the norm's result */
+    size_t gamma_offset, weight_offset, dout_offset, input_stride; /* x is at 0 */
+    size_t x_bytes, weight_bytes, gamma_bytes, dout_bytes, rstd_bytes;
+    size_t out_bytes, output_stride;      /* out_bytes also suffices for the norm's result */
+    size_t dgamma_offset, dweight_offset; /* from out, which is dx */
     int64_t sets;
     bool cold;
 } bench_operands;
@@ -47,6 +51,10 @@ norma_buffer bench_operands_x(const bench_operands *operands, int64_t set);
 norma_buffer bench_operands_gamma(const bench_operands *operands, int64_t set);
 norma_buffer bench_operands_weight(const bench_operands *operands, int64_t set);
 norma_buffer bench_operands_out(const bench_operands *operands, int64_t set);
+norma_buffer bench_operands_dout(const bench_operands *operands, int64_t set);
+norma_buffer bench_operands_dgamma(const bench_operands *operands, int64_t set);
+norma_buffer bench_operands_dweight(const bench_operands *operands, int64_t set);
+norma_buffer bench_operands_rstd(const bench_operands *operands, int64_t set);
 
 /* A small generator with a known sequence: 64 random bits, and a number below `limit`. */
 uint64_t bench_random(uint64_t *state);

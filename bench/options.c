@@ -11,9 +11,9 @@
 
 #include "problem.h"
 
-const char *const bench_suite_names[BENCH_SUITE_COUNT] = {"quick", "norm", "heads", "decode", "prefill"};
+const char *const bench_suite_names[BENCH_SUITE_COUNT] = {"quick", "norm", "heads", "decode", "prefill", "backward"};
 const char *const bench_contract_names[3] = {"deferred", "twice", "once"};
-static const char *const op_names[] = {"rmsnorm", "rmsnorm_linear"};
+static const char *const op_names[] = {"rmsnorm", "rmsnorm_linear", "rmsnorm_backward", "rmsnorm_linear_backward"};
 static const char *const dtype_names[] = {"", "f32", "f16", "bf16"};
 static const char *const fold_names[] = {"no", "yes"};
 static const char *const scale_names[] = {"small", "full"};
@@ -49,9 +49,10 @@ enum {
 
 static const option_row rows[] = {
     [BACKEND] = {"backend", "all|NAME[:i]", "where to run; default: NORMA_BACKEND, else the best backend here"},
-    [SUITE] = {"suite", "LIST", "quick (default), norm, heads, decode, prefill, all"},
-    [SHAPE] = {"shape", "M,K[,N]", "a shape of your own, with N an rmsnorm_linear, else an rmsnorm; repeatable"},
-    [OP] = {"op", "LIST", "only rmsnorm or rmsnorm_linear"},
+    [SUITE] = {"suite", "LIST", "quick (default), norm, heads, decode, prefill, backward, all"},
+    [SHAPE] = {"shape", "M,K[,N]",
+               "a shape of your own, with N an rmsnorm_linear, else an rmsnorm; backward if --op says so; repeatable"},
+    [OP] = {"op", "LIST", "only these of rmsnorm, rmsnorm_linear, rmsnorm_backward, rmsnorm_linear_backward"},
     [DTYPE] = {"dtype", "LIST", "f32, bf16, f16, all; default f32,bf16; of quick, which rows"},
     [CONTRACT] = {"contract", "LIST", "deferred (default), twice, once, all; of quick, which rows"},
     [FOLDED] = {"folded", "LIST", "no (default), yes, all: gamma folded into W beforehand; of quick, which rows"},

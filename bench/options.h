@@ -16,6 +16,7 @@ typedef enum bench_suite {
     BENCH_SUITE_heads,
     BENCH_SUITE_decode,
     BENCH_SUITE_prefill,
+    BENCH_SUITE_backward,
     BENCH_SUITE_COUNT
 } bench_suite;
 
@@ -34,7 +35,7 @@ typedef struct bench_options {
     const char *route;   /* NULL: the library's choice */
     const char *out;     /* NULL: standard output */
     unsigned suites;
-    unsigned ops;       /* by norma_op */
+    unsigned ops;       /* by bench_op_index */
     unsigned dtypes;    /* by norma_dtype */
     unsigned contracts; /* by norma_contract */
     unsigned foldings;  /* bit 0: gamma in the call, bit 1: folded into W */

@@ -105,16 +105,18 @@ static double median(const bench_times *times) {
  * arithmetic allows. */
 static void fill_floor(device_run *run, const bench_case *which, const bench_timing *timing, bench_row *row) {
     const double element = (double)norma_dtype_bytes(which->dtype);
-    const double stream_bytes =
-        element * (double)which->k * (double)(which->op == NORMA_OP_RMSNORM ? 2 * which->m : which->n);
+    const double stream_bytes = element * (double)which->k *
+                                (double)(which->op == NORMA_OP_RMSNORM ? 2 * which->m
+                                         : which->n == 0               ? 3 * which->m
+                                                                       : which->n);
     row->ceiling_gbps = 1e-3 * stream_bytes / median(&timing->of[BENCH_STREAM]);
     const double memory_us = 1e-3 * bench_case_bytes(which) / row->ceiling_gbps;
 
     double *best = &run->ceiling.tflops[which->dtype];
-    if (which->op == NORMA_OP_RMSNORM) {
+    if (which->n == 0) {
         row->floor_us = memory_us;
     } else {
-        *best = fmax(*best, 1e-6 * bench_case_operations(which) / row->gemm_us);
+        if (isfinite(row->gemm_us)) *best = fmax(*best, 1e-6 * bench_case_operations(which) / row->gemm_us);
         row->floor_us = fmax(memory_us, 1e-6 * bench_case_operations(which) / *best);
     }
     row->ceiling_tflops = *best;
@@ -298,13 +300,13 @@ norma_status bench_list_rows(const char *backend, const bench_options *options) 
     }
     bench_case *cases = NULL;
     const int count = bench_suite_expand(options, scale, &cases);
-    printf("%-8s %-15s %-5s %-9s %-6s %8s %7s %7s  %s\n", "suite", "op", "dtype", "contract", "folded", "M", "K", "N",
+    printf("%-8s %-23s %-5s %-9s %-6s %8s %7s %7s  %s\n", "suite", "op", "dtype", "contract", "folded", "M", "K", "N",
            "shape of");
     for (int i = 0; i < count; i++) {
         const bench_case *which = &cases[i];
         char n[24] = "-";
         if (which->n > 0) SET_TEXT(n, "%lld", (long long)which->n);
-        printf("%-8s %-15s %-5s %-9s %-6s %8lld %7lld %7s  %s\n", which->suite, bench_op_name(which->op),
+        printf("%-8s %-23s %-5s %-9s %-6s %8lld %7lld %7s  %s\n", which->suite, bench_op_name(which->op),
                norma_dtype_name(which->dtype), bench_contract_names[which->contract], which->folded ? "yes" : "no",
                (long long)which->m, (long long)which->k, n, which->label);
     }

@@ -77,15 +77,35 @@ static bool wanted(unsigned mask, unsigned fallback, int value) {
     return ((mask ? mask : fallback) >> value & 1u) != 0;
 }
 
-/* Adds a shape in every contract and folding asked for; folding makes sense only where there is a W. */
+/* In the order of the option's names. */
+static int op_index(norma_op op) {
+    switch (op) {
+    case NORMA_OP_RMSNORM: return 0;
+    case NORMA_OP_RMSNORM_LINEAR: return 1;
+    case NORMA_OP_RMSNORM_BACKWARD: return 2;
+    default: return 3;
+    }
+}
+
+static norma_op op_of(int64_t n, bool backward) {
+    if (backward) return n > 0 ? NORMA_OP_RMSNORM_LINEAR_BACKWARD : NORMA_OP_RMSNORM_BACKWARD;
+    return n > 0 ? NORMA_OP_RMSNORM_LINEAR : NORMA_OP_RMSNORM;
+}
+
+/* Adds a shape in every contract and folding asked for. Folding makes sense only where there is a W, and only forward; the
+ * gradients of a norm alone know no contract. */
 static void add_shape(case_list *list, const bench_options *options, norma_dtype dtype, const char *suite, const char *label,
-                      bench_shape shape) {
-    const norma_op op = shape.n > 0 ? NORMA_OP_RMSNORM_LINEAR : NORMA_OP_RMSNORM;
-    if (!wanted(options->ops, ~0u, (int)op)) return;
+                      bench_shape shape, bool backward) {
+    const norma_op op = op_of(shape.n, backward);
+    if (!wanted(options->ops, ~0u, op_index(op))) return;
+    if (op == NORMA_OP_RMSNORM_BACKWARD) {
+        add_case(list, (bench_case){suite, label, op, dtype, NORMA_ROUND_DEFERRED, false, shape.m, shape.k, 0, false});
+        return;
+    }
     for (int contract = 0; contract < 3; contract++)
         for (int folded = 0; folded < 2; folded++)
             if (wanted(options->contracts, 1u << NORMA_ROUND_DEFERRED, contract) && wanted(options->foldings, 1u, folded) &&
-                !(folded && op == NORMA_OP_RMSNORM))
+                !(folded && op != NORMA_OP_RMSNORM_LINEAR))
                 add_case(list, (bench_case){suite, label, op, dtype, (norma_contract)contract, folded != 0, shape.m, shape.k,
                                             shape.n, false});
 }
@@ -97,7 +117,7 @@ static void add_suite(case_list *list, const bench_options *options, bench_scale
             const m_line *line = &m_lines[i];
             if ((int)shape->suite == suite && (int)line->suite == suite && shape->scale <= scale && line->scale <= scale)
                 add_shape(list, options, dtype, bench_suite_names[suite], shape->label,
-                          (bench_shape){line->m, shape->k, shape->n});
+                          (bench_shape){line->m, shape->k, shape->n}, suite == BENCH_SUITE_backward);
         }
     }
 }
@@ -106,7 +126,7 @@ static void add_rows(case_list *list, const bench_options *options, norma_dtype 
     for (int i = 0; i < COUNT(row_lines); i++) {
         const row_line *row = &row_lines[i];
         const norma_op op = row->n > 0 ? NORMA_OP_RMSNORM_LINEAR : NORMA_OP_RMSNORM;
-        if ((int)row->suite == suite && row->dtype == dtype && wanted(options->ops, ~0u, (int)op) &&
+        if ((int)row->suite == suite && row->dtype == dtype && wanted(options->ops, ~0u, op_index(op)) &&
             wanted(options->contracts, ~0u, (int)row->contract) && wanted(options->foldings, ~0u, row->folded))
             add_case(list, (bench_case){bench_suite_names[suite], row->label, op, dtype, row->contract, row->folded, row->m,
                                         row->k, row->n, false});
@@ -121,7 +141,9 @@ int bench_suite_expand(const bench_options *options, bench_scale scale, bench_ca
     for (int d = 0; d < COUNT(order); d++) {
         if (wanted(options->dtypes, usual, (int)order[d]))
             for (int i = 0; i < options->shape_count; i++)
-                add_shape(&list, options, order[d], "shape", "", options->shapes[i]);
+                for (int backward = 0; backward < 2; backward++)
+                    if (!backward || options->ops)
+                        add_shape(&list, options, order[d], "shape", "", options->shapes[i], backward != 0);
         for (int suite = 0; suite < BENCH_SUITE_COUNT; suite++) {
             if (!wanted(suites, 0, suite)) continue;
             if (wanted(options->dtypes, ~0u, (int)order[d])) add_rows(&list, options, order[d], suite);
@@ -138,16 +160,25 @@ int bench_suite_expand(const bench_options *options, bench_scale scale, bench_ca
 }
 
 const char *bench_op_name(norma_op op) {
-    return op == NORMA_OP_RMSNORM ? "rmsnorm" : "rmsnorm_linear";
+    static const char *const names[] = {"rmsnorm", "rmsnorm_linear", "rmsnorm_backward", "rmsnorm_linear_backward"};
+    return names[op_index(op)];
 }
 
 double bench_case_bytes(const bench_case *which) {
     const double m = (double)which->m, k = (double)which->k, n = (double)which->n;
+    const double element = (double)norma_dtype_bytes(which->dtype);
+    /* x, dout, dx, gamma, dgamma, rstd, W, dW */
+    if (bench_case_is_backward(which)) return (2 * m * k + (n > 0 ? m * n : m * k) + 2 * k + 2 * k * n) * element + 4 * m;
     const double out = which->op == NORMA_OP_RMSNORM ? m * k : m * n;
     return (m * k + k * n + out + (which->folded ? 0 : k)) * (double)norma_dtype_bytes(which->dtype);
 }
 
 double bench_case_operations(const bench_case *which) {
     const double m = (double)which->m, k = (double)which->k, n = (double)which->n;
-    return which->op == NORMA_OP_RMSNORM ? 4 * m * k : 2 * m * n * k;
+    switch (which->op) {
+    case NORMA_OP_RMSNORM: return 4 * m * k;
+    case NORMA_OP_RMSNORM_BACKWARD: return 10 * m * k;
+    case NORMA_OP_RMSNORM_LINEAR_BACKWARD: return 4 * m * n * k;
+    default: return 2 * m * n * k;
+    }
 }

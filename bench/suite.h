@@ -8,11 +8,11 @@
 /* One row to run. */
 typedef struct bench_case {
     const char *suite, *label;
-    norma_op op; /* NORMA_OP_RMSNORM or NORMA_OP_RMSNORM_LINEAR */
+    norma_op op; /* NORMA_OP_RMSNORM, NORMA_OP_RMSNORM_LINEAR, or the backward of either */
     norma_dtype dtype;
     norma_contract contract;
     bool folded;
-    int64_t m, k, n; /* n = 0 for NORMA_OP_RMSNORM */
+    int64_t m, k, n; /* n = 0 for a norm alone */
     bool weights_static;
 } bench_case;
 
@@ -21,6 +21,10 @@ typedef struct bench_case {
 int bench_suite_expand(const bench_options *options, bench_scale scale, bench_case **out_cases);
 
 const char *bench_op_name(norma_op op);
+
+static inline bool bench_case_is_backward(const bench_case *which) {
+    return which->op == NORMA_OP_RMSNORM_BACKWARD || which->op == NORMA_OP_RMSNORM_LINEAR_BACKWARD;
+}
 
 /* Bytes of all operands of a case, each once, and its operations. */
 double bench_case_bytes(const bench_case *which);

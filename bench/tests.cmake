@@ -10,7 +10,7 @@ function(norma_add_bench_check check)
   set_tests_properties(bench_${check} PROPERTIES RUN_SERIAL TRUE TIMEOUT 300 SKIP_RETURN_CODE 77)
 endfunction()
 
-foreach(check info table jsonl csv list options unusable interrupt plot)
+foreach(check info table jsonl csv backward list options unusable interrupt plot)
   norma_add_bench_check(${check})
 endforeach()
 

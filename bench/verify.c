@@ -18,6 +18,7 @@
 #define SAMPLED_COLUMNS ((int64_t)64)
 
 typedef struct sample {
+    int result;
     int64_t row, col;
     double value, bound;
 } sample;
@@ -30,19 +31,39 @@ typedef struct sample_list {
 struct bench_judge {
     const bench_operands *operands;
     uint64_t seed;
-    char *x, *gamma, *weight; /* host copies of set 0 */
-    char *slot;               /* what lies in the output's slot: guard, result, guard */
-    double *y;                /* a row of k values */
+    char *x, *gamma, *weight, *dout, *rstd; /* host copies of set 0 */
+    char *slot;                             /* what lies in the output's slot: guard, result, guard */
+    double *y;                              /* a row of k values */
+    norma_gradient *t, *dx;                 /* likewise */
     norma_op case_op;
     sample_list case_samples;
 };
 
-static int64_t columns_of(const norma_problem *problem) {
-    return problem->op == NORMA_OP_RMSNORM ? problem->k : problem->part[0].n;
-}
+/* One output of a problem: packed rows, at an offset from out. */
+typedef struct result {
+    const char *name;
+    size_t offset;
+    int64_t rows, columns;
+    norma_dtype dtype;
+    int64_t products; /* of the reference for one element */
+} result;
 
-static norma_dtype out_dtype(const norma_problem *problem) {
-    return problem->op == NORMA_OP_RMSNORM ? problem->out.layout.dtype : problem->part[0].out.layout.dtype;
+enum { MAX_RESULTS = 3 };
+
+static int results_of(const bench_operands *operands, const norma_problem *problem, result results[MAX_RESULTS]) {
+    const int64_t m = problem->m, k = problem->k;
+    const norma_part *part = &problem->part[0];
+    switch (problem->op) {
+    case NORMA_OP_RMSNORM: results[0] = (result){"out", 0, m, k, problem->out.layout.dtype, 1}; return 1;
+    case NORMA_OP_RMSNORM_BACKWARD:
+    case NORMA_OP_RMSNORM_LINEAR_BACKWARD: break;
+    default: results[0] = (result){"out", 0, m, part->n, part->out.layout.dtype, k}; return 1;
+    }
+    const bool linear = problem->parts > 0;
+    results[0] = (result){"dx", 0, m, k, problem->dx.layout.dtype, linear ? part->n : 1};
+    results[1] = (result){"dgamma", operands->dgamma_offset, 1, k, problem->dgamma.layout.dtype, linear ? m * part->n : m};
+    if (linear) results[2] = (result){"dweight", operands->dweight_offset, part->n, k, part->dweight.layout.dtype, m};
+    return linear ? 3 : 2;
 }
 
 /* A place of `count` out of `size`: all of them in order, or the first, the last and random ones between. */
@@ -51,21 +72,37 @@ static int64_t pick(int64_t index, int64_t count, int64_t size, uint64_t *state)
     return index == count - 1 ? size - 1 : bench_random_below(state, size);
 }
 
+/* How many rows and columns of a result are checked. A column of dgamma costs as much as many rows of dx. */
+static void count_samples(const result *r, int64_t *out_rows, int64_t *out_cols) {
+    const bool whole = r->rows <= WHOLE_ELEMENTS / r->columns && r->rows * r->columns <= WHOLE_PRODUCTS / r->products;
+    const int64_t affordable = WHOLE_PRODUCTS / r->products < 2 ? 2 : WHOLE_PRODUCTS / r->products;
+    *out_rows = whole || r->rows < SAMPLED_ROWS ? r->rows : SAMPLED_ROWS;
+    *out_cols = whole || r->columns < SAMPLED_COLUMNS ? r->columns : SAMPLED_COLUMNS;
+    if (*out_rows > affordable) *out_rows = affordable;
+    if (*out_cols > affordable) *out_cols = affordable;
+}
+
 static norma_status make_samples(const bench_judge *judge, const norma_problem *problem, sample_list *out_list) {
-    const int64_t m = problem->m, columns = columns_of(problem);
-    const int64_t products_each = problem->op == NORMA_OP_RMSNORM ? 1 : problem->k;
-    const bool whole = m <= WHOLE_ELEMENTS / columns && m * columns <= WHOLE_PRODUCTS / products_each;
-    const int64_t rows = whole || m < SAMPLED_ROWS ? m : SAMPLED_ROWS;
-    const int64_t cols = whole || columns < SAMPLED_COLUMNS ? columns : SAMPLED_COLUMNS;
-    out_list->count = rows * cols;
-    out_list->samples = malloc((size_t)out_list->count * sizeof *out_list->samples);
-    if (!out_list->samples)
-        return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for %" PRId64 " samples", rows * cols);
+    result results[MAX_RESULTS];
+    const int count = results_of(judge->operands, problem, results);
+    int64_t total = 0;
+    for (int r = 0; r < count; r++) {
+        int64_t rows, cols;
+        count_samples(&results[r], &rows, &cols);
+        total += rows * cols;
+    }
+    *out_list = (sample_list){malloc((size_t)total * sizeof *out_list->samples), 0};
+    if (!out_list->samples) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for %" PRId64 " samples", total);
     uint64_t state = judge->seed;
-    for (int64_t i = 0; i < rows; i++) {
-        const int64_t row = pick(i, rows, m, &state);
-        for (int64_t j = 0; j < cols; j++)
-            out_list->samples[i * cols + j] = (sample){.row = row, .col = pick(j, cols, columns, &state)};
+    for (int r = 0; r < count; r++) {
+        int64_t rows, cols;
+        count_samples(&results[r], &rows, &cols);
+        for (int64_t i = 0; i < rows; i++) {
+            const int64_t row = pick(i, rows, results[r].rows, &state);
+            for (int64_t j = 0; j < cols; j++)
+                out_list->samples[out_list->count++] =
+                    (sample){.result = r, .row = row, .col = pick(j, cols, results[r].columns, &state)};
+        }
     }
     return NORMA_OK;
 }
@@ -76,15 +113,38 @@ static norma_problem on_host(const bench_judge *judge, const norma_problem *prob
     host.x.buffer = (norma_buffer){judge->x, 0};
     host.gamma.buffer = (norma_buffer){judge->gamma, 0};
     host.part[0].weight.buffer = (norma_buffer){judge->weight, 0};
+    host.rstd.buffer = (norma_buffer){judge->rstd, 0};
+    host.dout.buffer = host.part[0].dout.buffer = (norma_buffer){judge->dout, 0};
     return host;
+}
+
+static norma_gradient gradient_of(const bench_judge *judge, const norma_problem *host, const sample *at, bool new_row) {
+    if (at->result == 1) return norma_reference_dgamma(host, at->col);
+    if (at->result == 2) return norma_reference_dweight(host, 0, at->col, at->row);
+    if (new_row) {
+        for (int64_t k = 0; k < host->k; k++) judge->t[k] = norma_reference_t(host, at->row, k);
+        norma_reference_dx(host, at->row, judge->t, judge->dx);
+    }
+    return judge->dx[at->col];
 }
 
 static void compute_samples(const bench_judge *judge, const norma_problem *problem, sample_list *list) {
     const norma_problem host = on_host(judge, problem);
+    result results[MAX_RESULTS];
+    (void)results_of(judge->operands, problem, results);
+    const bool backward = host.op == NORMA_OP_RMSNORM_BACKWARD || host.op == NORMA_OP_RMSNORM_LINEAR_BACKWARD;
     int64_t row = -1;
     for (int64_t i = 0; i < list->count; i++) {
         sample *at = &list->samples[i];
-        if (at->row != row) norma_reference_row(&host, row = at->row, NULL, judge->y, NULL);
+        const bool new_row = at->row != row;
+        row = at->row;
+        if (backward) {
+            const norma_gradient gradient = gradient_of(judge, &host, at, new_row);
+            at->value = gradient.value;
+            at->bound = norma_bound_gradient(&gradient, results[at->result].dtype);
+            continue;
+        }
+        if (new_row) norma_reference_row(&host, row, NULL, judge->y, NULL);
         if (host.op == NORMA_OP_RMSNORM) {
             at->value = judge->y[at->col];
             at->bound = norma_bound_norm(&host, at->value, host.out.layout.dtype);
@@ -116,9 +176,15 @@ norma_status bench_judge_create(const bench_case *which, const bench_contender *
         status = download(judge, &judge->gamma, bench_operands_gamma(operands, 0), operands->gamma_bytes);
     if (status == NORMA_OK)
         status = download(judge, &judge->weight, bench_operands_weight(operands, 0), operands->weight_bytes);
+    if (status == NORMA_OK && bench_case_is_backward(which))
+        status = download(judge, &judge->dout, bench_operands_dout(operands, 0), operands->dout_bytes);
+    if (status == NORMA_OK && bench_case_is_backward(which))
+        status = download(judge, &judge->rstd, bench_operands_rstd(operands, 0), operands->rstd_bytes);
     judge->slot = malloc(operands->output_stride);
     judge->y = malloc((size_t)which->k * sizeof *judge->y);
-    if (status == NORMA_OK && (!judge->slot || !judge->y))
+    judge->t = malloc((size_t)which->k * sizeof *judge->t);
+    judge->dx = malloc((size_t)which->k * sizeof *judge->dx);
+    if (status == NORMA_OK && (!judge->slot || !judge->y || !judge->t || !judge->dx))
         status = norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory to check results");
     if (status == NORMA_OK) status = make_samples(judge, &norma->problem, &judge->case_samples);
     if (status != NORMA_OK) {
@@ -135,8 +201,12 @@ void bench_judge_destroy(bench_judge *judge) {
     free(judge->x);
     free(judge->gamma);
     free(judge->weight);
+    free(judge->dout);
+    free(judge->rstd);
     free(judge->slot);
     free(judge->y);
+    free(judge->t);
+    free(judge->dx);
     free(judge->case_samples.samples);
     free(judge);
 }
@@ -173,23 +243,27 @@ static bool all_poison(const char *bytes, size_t count) {
     return true;
 }
 
-/* The guards are whole, and every element of the result is a number. */
+/* What lies between the results is whole, and every element of a result is a number. */
 static bool check_slot(const bench_judge *judge, const norma_problem *problem, bench_verdict *verdict) {
-    const norma_dtype dtype = out_dtype(problem);
-    const int64_t columns = columns_of(problem), count = problem->m * columns;
-    const char *result = judge->slot + BENCH_GUARD_BYTES;
-    const size_t after = BENCH_GUARD_BYTES + (size_t)count * norma_dtype_bytes(dtype);
-    if (!all_poison(judge->slot, BENCH_GUARD_BYTES) ||
-        !all_poison(judge->slot + after, judge->operands->output_stride - after)) {
-        snprintf(verdict->what, sizeof verdict->what, "memory beside the output was written");
-        return false;
-    }
-    for (int64_t i = 0; i < count; i++)
-        if (isnan(norma_load(result, dtype, i))) {
-            snprintf(verdict->what, sizeof verdict->what, "out[%" PRId64 ",%" PRId64 "] was not written or is NaN",
-                     i / columns, i % columns);
+    result results[MAX_RESULTS];
+    const int count = results_of(judge->operands, problem, results);
+    size_t done = 0;
+    for (int r = 0; r <= count; r++) {
+        const size_t begin = r < count ? BENCH_GUARD_BYTES + results[r].offset : judge->operands->output_stride;
+        if (!all_poison(judge->slot + done, begin - done)) {
+            snprintf(verdict->what, sizeof verdict->what, "memory beside the output was written");
             return false;
         }
+        if (r == count) break;
+        const int64_t elements = results[r].rows * results[r].columns;
+        for (int64_t i = 0; i < elements; i++)
+            if (isnan(norma_load(judge->slot + begin, results[r].dtype, i))) {
+                snprintf(verdict->what, sizeof verdict->what, "%s[%" PRId64 ",%" PRId64 "] was not written or is NaN",
+                         results[r].name, i / results[r].columns, i % results[r].columns);
+                return false;
+            }
+        done = begin + (size_t)elements * norma_dtype_bytes(results[r].dtype);
+    }
     return true;
 }
 
@@ -202,14 +276,15 @@ static bool is_worse(const bench_verdict *verdict, const sample *at, double erro
 
 static void check_samples(const bench_judge *judge, const norma_problem *problem, const sample_list *list,
                           bench_verdict *verdict) {
-    const norma_dtype dtype = out_dtype(problem);
-    const int64_t columns = columns_of(problem);
+    result results[MAX_RESULTS];
+    (void)results_of(judge->operands, problem, results);
     const bool comparable = problem->op == judge->case_op;
     verdict->passed = true;
     verdict->case_err = comparable ? 0 : NAN;
     for (int64_t i = 0; i < list->count; i++) {
         const sample *at = &list->samples[i];
-        const double got = norma_load(judge->slot + BENCH_GUARD_BYTES, dtype, at->row * columns + at->col);
+        const result *r = &results[at->result];
+        const double got = norma_load(judge->slot + BENCH_GUARD_BYTES + r->offset, r->dtype, at->row * r->columns + at->col);
         const double error = fabs(got - at->value);
         if (comparable) verdict->case_err = fmax(verdict->case_err, fabs(got - judge->case_samples.samples[i].value));
         if (!is_worse(verdict, at, error)) continue;
@@ -218,8 +293,8 @@ static void check_samples(const bench_judge *judge, const norma_problem *problem
         if (error <= at->bound) continue;
         verdict->passed = false;
         snprintf(verdict->what, sizeof verdict->what,
-                 "out[%" PRId64 ",%" PRId64 "] is %.9g, should be %.9g: error %.3g, bound %.3g", at->row, at->col, got,
-                 at->value, error, at->bound);
+                 "%s[%" PRId64 ",%" PRId64 "] is %.9g, should be %.9g: error %.3g, bound %.3g", r->name, at->row, at->col,
+                 got, at->value, error, at->bound);
     }
     verdict->checked = list->count;
 }

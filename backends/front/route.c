@@ -121,6 +121,14 @@ static void add_cpu_rmsnorm_linear(route_list *list, const norma_problem *proble
     if (!pair_first) add(list, NORMA_FORM_NORM_FIRST, NORMA_KERNEL_LINEAR_BLAS, NULL, "no fused kernel takes it");
 }
 
+/* A CPU's own kernel comes first where its vector instructions are used, as for a whole Linear. */
+static void add_product(route_list *list, const norma_problem *problem, int64_t rows, const norma_limits *limits) {
+    const bool vendor_first = is_gpu(limits) || limits->target == NORMA_TARGET_CPU_PLAIN;
+    if (!vendor_first) add_tiled(list, problem, rows, limits);
+    add(list, NORMA_FORM_DIRECT, NORMA_KERNEL_LINEAR_BLAS, NULL, "the vendor's product");
+    if (vendor_first) add_tiled(list, problem, rows, limits);
+}
+
 static void add_rmsnorm_linear(route_list *list, const norma_problem *problem, int64_t rows, const norma_limits *limits) {
     if (problem->flags & NORMA_BATCH_INVARIANT)
         add_tiled(list, problem, INVARIANT_ROWS, limits);
@@ -164,8 +172,7 @@ int norma_routes_for(const norma_problem *problem, int64_t rows, const norma_lim
         add(&list, NORMA_FORM_DIRECT, NORMA_KERNEL_REFERENCE, NULL, "no faster kernel takes it");
         break;
     case NORMA_OP_PRODUCT:
-        add(&list, NORMA_FORM_DIRECT, NORMA_KERNEL_LINEAR_BLAS, NULL, "the vendor's product");
-        add_tiled(&list, problem, rows, limits);
+        add_product(&list, problem, rows, limits);
         add(&list, NORMA_FORM_DIRECT, NORMA_KERNEL_REFERENCE, NULL, "no faster kernel takes it");
         break;
     case NORMA_OP_COLUMN_SUMS:
