@@ -123,6 +123,10 @@ static void add_cpu_rmsnorm_linear(route_list *list, const norma_problem *proble
 
 /* A CPU's own kernel comes first where its vector instructions are used, as for a whole Linear. */
 static void add_product(route_list *list, const norma_problem *problem, int64_t rows, const norma_limits *limits) {
+    if (problem->flags & NORMA_BATCH_INVARIANT) {
+        add_tiled(list, problem, INVARIANT_ROWS, limits);
+        return;
+    }
     const bool vendor_first = is_gpu(limits) || limits->target == NORMA_TARGET_CPU_PLAIN;
     if (!vendor_first) add_tiled(list, problem, rows, limits);
     add(list, NORMA_FORM_DIRECT, NORMA_KERNEL_LINEAR_BLAS, NULL, "the vendor's product");

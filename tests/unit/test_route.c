@@ -195,6 +195,32 @@ static void every_kernel_of_an_operation_can_be_reached_at_any_size(void **state
     }
 }
 
+static void products_of_a_backward_go_to_the_vendor_where_that_is_ahead(void **state) {
+    (void)state;
+    static const struct {
+        norma_target target;
+        const char *first, *second;
+    } rows[] = {{NORMA_TARGET_CUDA, "linear_blas", "rmsnorm_linear_tiled"},
+                {NORMA_TARGET_CPU_PLAIN, "linear_blas", "rmsnorm_linear_tiled"},
+                {NORMA_TARGET_CPU_AVX2, "rmsnorm_linear_tiled", "linear_blas"},
+                {NORMA_TARGET_CPU_AVX512, "rmsnorm_linear_tiled", "linear_blas"}};
+    norma_problem problem = linear_problem(NORMA_F32, NORMA_F32, 768, 96);
+    problem.op = NORMA_OP_PRODUCT;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        norma_limits other = limits;
+        other.target = rows[i].target;
+        norma_route routes[NORMA_MAX_ROUTES];
+        assert_int_equal(norma_routes_for(&problem, 768, &other, routes), 3);
+        assert_string_equal(norma_route_name(&routes[0]), rows[i].first);
+        assert_string_equal(norma_route_name(&routes[1]), rows[i].second);
+        assert_string_equal(norma_route_name(&routes[2]), "reference");
+    }
+    problem.flags = NORMA_BATCH_INVARIANT;
+    norma_route routes[NORMA_MAX_ROUTES];
+    assert_int_equal(norma_routes_for(&problem, 768, &limits, routes), 2);
+    assert_string_equal(norma_route_name(&routes[0]), "rmsnorm_linear_tiled");
+}
+
 static void batch_invariant_routes_do_not_depend_on_rows(void **state) {
     (void)state;
     norma_problem problem = linear_problem(NORMA_F32, NORMA_F32, 768, 3);
@@ -410,6 +436,7 @@ int main(void) {
         cmocka_unit_test(a_plain_cpu_leaves_large_fp32_products_to_the_system),
         cmocka_unit_test(routes_of_a_gpu_end_in_a_kernel_that_takes_anything),
         cmocka_unit_test(every_kernel_of_an_operation_can_be_reached_at_any_size),
+        cmocka_unit_test(products_of_a_backward_go_to_the_vendor_where_that_is_ahead),
         cmocka_unit_test(batch_invariant_routes_do_not_depend_on_rows),
         cmocka_unit_test(names_concern_their_operations_only),
         cmocka_unit_test(brackets_cover_all_rows),
