@@ -63,6 +63,7 @@ NORMA_DEVICE void store_line(const norma_rows_backward_params &params, const flo
     float *const line = params.lines + block_id() * columns;
     float *const shared = (float *)shared_memory();
     if (params.slots > 1) {
+        block_sync(); /* the ring is no longer needed */
         NORMA_NO_UNROLL
         for (int s = 0; s < params.slots; s++) {
             NORMA_UNROLL
@@ -94,6 +95,40 @@ NORMA_DEVICE void store_line(const norma_rows_backward_params &params, const flo
     }
 }
 
+/* Rows on their way, two for each slot: a thread copies the chunks that it will use itself, so no barrier is needed. */
+template <typename T, int chunks>
+struct row_ring {
+    static constexpr int width = chunk<T>::width;
+    const norma_rows_backward_params &params;
+    const int lane, slot, count;
+    float rstd[2];
+
+    NORMA_DEVICE unsigned place(int stage, int i) const {
+        return shared_address(shared_memory()) + (unsigned)((stage * 2 * chunks + i) * block_threads() + thread_id()) * 16u;
+    }
+    NORMA_DEVICE vec16 held(int stage, int i) const {
+        return *(const vec16 *)(shared_memory() + ((stage * 2 * chunks + i) * block_threads() + thread_id()) * 16);
+    }
+    NORMA_DEVICE void fetch(norma_index base, int stage) {
+        const norma_norm_params &norm = params.norm;
+        const norma_index row = base + slot;
+        rstd[stage] = 0.0f;
+        if (row < norm.rows) {
+            const T *const x = row_of<T>(norm.x, row, norm.m);
+            const T *const dout = row_of<T>(params.dout, row, norm.m);
+            NORMA_UNROLL
+            for (int i = 0; i < chunks; i++) {
+                const int at = lane + i * params.threads;
+                if (at >= count) continue;
+                copy16_async(place(stage, i), x + at * width, true);
+                if (dout) copy16_async(place(stage, chunks + i), dout + at * width, true);
+            }
+            rstd[stage] = *row_of<float>(norm.rstd, row, norm.m);
+        }
+        copy_async_commit();
+    }
+};
+
 /* x, dout, back and dx of dtype T, gamma of dtype T or fp32, each row contiguous and 16-byte aligned, K a multiple of a
  * chunk.
  */
@@ -107,28 +142,29 @@ NORMA_DEVICE void backward_rows(const norma_rows_backward_params &params) {
     /* 1 place */
     const int slot = thread_id() / params.threads, lane = thread_id() - slot * params.threads;
     const int count = (int)norm.k / width;
+    const norma_index step = grid_blocks() * params.slots;
     float sums[chunks * width];
     NORMA_UNROLL
     for (int i = 0; i < chunks * width; i++) sums[i] = 0.0f;
 
-    int turn = 0;
+    /* 2 load */
+    norma_index base = block_id() * params.slots;
+    row_ring<T, chunks> ring = {params, lane, slot, count, {0.0f, 0.0f}};
+    ring.fetch(base, 0);
+    ring.fetch(base + step, 1);
     NORMA_NO_UNROLL
-    for (norma_index base = block_id() * params.slots; base < norm.rows; base += grid_blocks() * params.slots, turn++) {
+    for (int turn = 0; base < norm.rows; base += step, turn++) {
+        const int stage = turn & 1;
         const bool inside = base + slot < norm.rows;
-        const norma_index row = inside ? base + slot : 0;
-
-        /* 2 load */
-        const T *const x = row_of<T>(norm.x, row, norm.m);
-        const T *const dout = row_of<T>(params.dout, row, norm.m);
-        const float rstd = inside ? *row_of<float>(norm.rstd, row, norm.m) : 0.0f;
+        const float rstd = stage ? ring.rstd[1] : ring.rstd[0];
         vec16 packed[chunks], slopes[chunks];
+        copy_async_wait<1>();
         NORMA_UNROLL
         for (int i = 0; i < chunks; i++) {
-            const int at = lane + i * params.threads;
             packed[i] = slopes[i] = vec16{{0, 0, 0, 0}};
-            if (!inside || at >= count) continue;
-            packed[i] = load16_once(x + at * width);
-            if (dout) slopes[i] = load16_once(dout + at * width);
+            if (!inside || lane + i * params.threads >= count) continue;
+            packed[i] = ring.held(stage, i);
+            if (params.dout.data) slopes[i] = ring.held(stage, chunks + i);
         }
 
         /* 3 the sum of p * n, and the columns' sums of dout * n */
@@ -145,7 +181,14 @@ NORMA_DEVICE void backward_rows(const norma_rows_backward_params &params) {
                 sums[i * width + j] = fma_rn(t.value[j], n, sums[i * width + j]);
             }
         }
+
+        /* 2 load: the stage is free, for its values have been used */
+        if (stage)
+            ring.fetch(base + 2 * step, 1);
+        else
+            ring.fetch(base + 2 * step, 0);
         const float mean = mul_rn(slot_sum(sum, params, slot, turn), params.per_element);
+        const norma_index row = inside ? base + slot : 0;
         T *const dx = row_of<T>(params.dx, row, norm.m);
         if (!dx || !inside) continue;
 
@@ -172,6 +215,7 @@ NORMA_DEVICE void backward_rows(const norma_rows_backward_params &params) {
             store16_once(dx + at * width, pack(slope));
         }
     }
+    copy_async_wait<0>();
     if (params.lines) store_line<width, chunks>(params, sums, slot, lane, count);
 }
 

@@ -10,11 +10,12 @@
 enum {
     CHUNK_BYTES = 16,
     LEAST_THREADS = 8,
-    ROW_THREADS = 512,     /* the most of a row */
-    SHORT_THREADS = 256,   /* of a block whose rows have a group of 32 threads each, or less */
-    BLOCK_THREADS = 1024,  /* of others, with 64 registers a thread */
-    BLOCK_THREADS_4 = 512, /* and with 128, where a thread has four chunks */
-    MOST_SLOTS = 8,        /* that wait at barriers of their own */
+    ROW_THREADS = 512,         /* the most of a row */
+    SHORT_THREADS = 256,       /* of a block whose rows have a group of 32 threads each, or less */
+    BLOCK_THREADS = 1024,      /* of others, with 64 registers a thread */
+    BLOCK_THREADS_4 = 512,     /* and with 128, where a thread has four chunks */
+    MOST_SLOTS = 8,            /* that wait at barriers of their own */
+    RESERVED_BYTES = 2 * 1024, /* of shared memory, for sums */
     ANY_THREADS = 256,
     ANY_BLOCKS = 4,                /* to a multiprocessor */
     MOST_LINE_BYTES = 16 * 1 << 20 /* of all lines; fewer blocks if need be */
@@ -36,8 +37,13 @@ static int64_t chunk_width(const norma_problem *problem) {
     return CHUNK_BYTES / (int64_t)norma_dtype_bytes(problem->x.layout.dtype);
 }
 
-/* False if a row is too long for registers. */
-static bool share_out(int64_t chunks, geometry *out) {
+/* Two rows of x and of dout for each slot, on their way. */
+static unsigned ring_bytes(const geometry *g) {
+    return (unsigned)(2 * 2 * g->chunks * g->slots * g->threads * CHUNK_BYTES);
+}
+
+/* False if a row is too long for registers, or two for shared memory. */
+static bool share_out(const gpu_device *device, int64_t chunks, geometry *out) {
     geometry g = {.chunks = chunks <= 32 ? 1 : chunks <= 2 * ROW_THREADS ? 2 : 4};
     const int64_t wanted = norma_ceil_div(chunks, g.chunks);
     if (wanted > ROW_THREADS) return false;
@@ -46,7 +52,10 @@ static bool share_out(int64_t chunks, geometry *out) {
     if (wanted > 32) g.threads = (int)norma_ceil_div(wanted, 32) * 32;
     const int most = g.chunks == 4 ? BLOCK_THREADS_4 : BLOCK_THREADS;
     g.slots = g.threads <= 32 ? SHORT_THREADS / g.threads : (int)norma_index_min(most / g.threads, MOST_SLOTS);
-    g.resident = most / (g.slots * g.threads);
+    const int64_t shared = device->base.limits.shared_bytes - RESERVED_BYTES;
+    while (g.slots > 1 && ring_bytes(&g) > shared) g.slots--;
+    if (ring_bytes(&g) > shared) return false;
+    g.resident = (int)norma_index_min(most / (g.slots * g.threads), shared / ring_bytes(&g));
     *out = g;
     return true;
 }
@@ -87,16 +96,12 @@ static int64_t packed_blocks(const gpu_device *device, const norma_problem *prob
     return block_count(device, problem, g->slots, g->resident);
 }
 
-static unsigned shared_bytes(const norma_problem *problem, const geometry *g) {
-    return g->slots > 1 && norma_tensor_present(&problem->dgamma) ? (unsigned)problem->k * 4U : 0;
-}
-
 static norma_status find_packed(gpu_device *device, const norma_problem *problem, backward_native *native) {
     char name[64];
-    if (!is_packed(problem) || !share_out(problem->k / chunk_width(problem), &native->packed)) return NORMA_OK;
+    if (!is_packed(problem) || !share_out(device, problem->k / chunk_width(problem), &native->packed)) return NORMA_OK;
     snprintf(name, sizeof name, "rmsnorm_rows_backward_%s_%d", norma_dtype_name(problem->x.layout.dtype),
              native->packed.chunks);
-    return gpu_find(device, name, shared_bytes(problem, &native->packed), &native->packed_function);
+    return gpu_find(device, name, ring_bytes(&native->packed), &native->packed_function);
 }
 
 static norma_status prepare(gpu_device *device, norma_launch *launch) {
@@ -164,7 +169,7 @@ static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
         .function = packed ? native->packed_function : native->any_function,
         .grid = {(unsigned)blocks, 1, 1},
         .block = {(unsigned)(g->slots * g->threads), 1, 1},
-        .shared_bytes = packed ? shared_bytes(problem, g) : 0,
+        .shared_bytes = packed ? ring_bytes(g) : 0,
         .overlap = true,
     };
     const norma_status status = gpu_enqueue(device, &kernel, &params, sizeof params);
