@@ -49,6 +49,9 @@ struct norma_backend {
     const char *name;
     bool takes_native; /* open() accepts stream, native_context and native_device; otherwise the front refuses them */
 
+    /* Whether device `index` leaves an automatic choice to the backends after this one. NULL: no device does. */
+    bool (*yields)(int index);
+
     /* Cheap and silent: fills devices and detail (and built = 1). Opens no device. */
     void (*probe)(norma_backend_info *out_info);
 

@@ -53,9 +53,15 @@ norma_status norma_context_create_on(const norma_backend *backend, const norma_o
     norma_status status = read_options(context);
     if (!status) status = check_native(backend, desc);
     if (!status) status = backend->describe(desc->index, &context->info);
+    if (!status) status = backend->open(desc, &context->device);
     context->info.backend = backend->name;
     context->info.index = desc->index;
-    if (!status) status = backend->open(desc, &context->device);
+    /* The caller's own handles may be of another device than desc says. */
+    if (!status && context->device->index != desc->index) {
+        context->info.index = context->device->index;
+        status = backend->describe(context->device->index, &context->info);
+        if (status) backend->close(context->device);
+    }
     if (status) {
         free(context);
         return status;

@@ -5,6 +5,9 @@
 /* Up to this many rows a CPU streams W once for all of them rather than packing it into tiles. */
 #define CPU_SKINNY_ROWS 8
 
+/* An OpenCL kernel on a GPU keeps the sums of so many rows beside one another. */
+#define OPENCL_SKINNY_ROWS 16
+
 /* On a CPU whose vector instructions this build does not use, fp32 goes through the system's BLAS from this many rows and
  * multiplications on, after a norm of its own. With AVX2 and AVX-512 the tiled kernel is as fast as a BLAS that knows the
  * processor, and many times faster than one that does not. */
@@ -109,7 +112,7 @@ static void add_gpu_rmsnorm_linear(route_list *list, const norma_problem *proble
 
 static void add_cpu_rmsnorm_linear(route_list *list, const norma_problem *problem, int64_t rows,
                                    const norma_limits *limits) {
-    const bool skinny_first = rows <= CPU_SKINNY_ROWS;
+    const bool skinny_first = rows <= (limits->target == NORMA_TARGET_OPENCL_GPU ? OPENCL_SKINNY_ROWS : CPU_SKINNY_ROWS);
     const bool pair_first = limits->target == NORMA_TARGET_CPU_PLAIN && rows >= CPU_PAIR_ROWS && all_fp32(problem) &&
                             multiplications(problem, rows) >= CPU_PAIR_MULTIPLY;
     if (skinny_first)

@@ -118,12 +118,16 @@ norma_status norma_choice_probe(const norma_registry *registry, norma_choice cho
     return NORMA_OK;
 }
 
-static norma_status open_choice(const norma_registry *registry, norma_choice choice, norma_open_desc desc,
+static norma_status open_choice(const norma_registry *registry, norma_choice choice, bool may_yield, norma_open_desc desc,
                                 norma_context **out_context) {
     const norma_status status = norma_choice_probe(registry, choice);
     if (status) return status;
+    const norma_registered *entry = &registry->entries[choice.entry];
+    if (may_yield && entry->backend->yields && entry->backend->yields(choice.index))
+        return norma_fail(NORMA_ERROR_NO_DEVICE, "device %d of backend \"%s\" is one that a later backend runs faster",
+                          choice.index, entry->name);
     desc.index = choice.index;
-    return norma_context_create_on(registry->entries[choice.entry].backend, &desc, out_context);
+    return norma_context_create_on(entry->backend, &desc, out_context);
 }
 
 norma_status norma_choices_open(const norma_registry *registry, const norma_choices *choices, norma_open_desc desc,
@@ -132,7 +136,7 @@ norma_status norma_choices_open(const norma_registry *registry, const norma_choi
     char reasons[768] = "";
     size_t used = 0;
     for (int i = 0; i < choices->count; i++) {
-        const norma_status status = open_choice(registry, choices->choice[i], desc, out_context);
+        const norma_status status = open_choice(registry, choices->choice[i], choices->automatic, desc, out_context);
         if (status == NORMA_OK) {
             const norma_context *context = *out_context;
             norma_log(&desc.log, NORMA_LOG_INFO, "backend %s:%d (%s, %s), by %s%s%s", context->info.backend,

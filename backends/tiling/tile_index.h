@@ -20,7 +20,7 @@
 
 #if defined(__OPENCL_VERSION__)
 typedef long norma_index;
-#define NORMA_INDEX_FN inline
+#define NORMA_INDEX_FN static inline
 #elif defined(__CUDACC__) || defined(__HIP__)
 typedef long long norma_index;
 #define NORMA_INDEX_FN static __host__ __device__ __forceinline__

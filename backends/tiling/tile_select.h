@@ -14,6 +14,9 @@ typedef enum norma_target {
     NORMA_TARGET_CPU_AVX512,
     NORMA_TARGET_CUDA,
     NORMA_TARGET_CUDA_MATRIX, /* the same devices where x and W have one half dtype; chosen by tile_select */
+    NORMA_TARGET_OPENCL_CPU,
+    NORMA_TARGET_OPENCL_GPU,
+    NORMA_TARGET_OPENCL_MATRIX, /* NVIDIA's matrix units through OpenCL; chosen by backends/opencl */
     NORMA_TARGET_COUNT
 } norma_target;
 

@@ -9,6 +9,9 @@
 #include "cpu/cpu_device.h"
 #include "front/context.h"
 #include "front/route.h"
+#if NORMA_WITH_OPENCL
+#include "opencl/force.h"
+#endif
 
 enum { MAX_VARIANTS = 64 };
 
@@ -45,6 +48,14 @@ bool test_require(const char *list, bool (*is_available)(const char *name), char
     return true;
 }
 
+static bool force_target(const test_variant *variant, norma_context *context) {
+#if NORMA_WITH_OPENCL
+    if (strcmp(variant->backend, "opencl") == 0)
+        return norma_opencl_force_target(context->device, (norma_target)variant->target);
+#endif
+    return norma_cpu_force_target(context->device, (norma_target)variant->target);
+}
+
 norma_context *test_variant_context(const test_variant *variant) {
     norma_context_desc desc = norma_context_desc_init();
     desc.backend = variant->backend;
@@ -57,7 +68,7 @@ norma_context *test_variant_context(const test_variant *variant) {
         fprintf(stderr, "tests: cannot open %s: %s: %s\n", variant->name, norma_status_name(status), norma_last_error());
         exit(2);
     }
-    if (variant->target >= 0 && !norma_cpu_force_target(context->device, (norma_target)variant->target)) {
+    if (variant->target >= 0 && !force_target(variant, context)) {
         fprintf(stderr, "tests: %s is listed but refused\n", variant->name);
         exit(2);
     }
@@ -101,6 +112,15 @@ static void add_cpu_targets(void) {
     add("cpu", NULL, 5, -1, " 5 threads");
 }
 
+/* A CPU under OpenCL runs the kernels of GPUs too. */
+static void add_opencl_shapes(void) {
+    const int target = NORMA_TARGET_OPENCL_GPU;
+    if (variants[count - 1].context->device->limits.target != NORMA_TARGET_OPENCL_CPU) return;
+    add("opencl", NULL, 0, target, " as a GPU");
+    add("opencl", "rmsnorm_linear_tiled", 0, target, " as a GPU");
+    add("opencl", "rmsnorm_linear_skinny", 0, target, " as a GPU");
+}
+
 void test_variants_open(void) {
     char sentence[160];
     if (!test_require(getenv("NORMA_REQUIRE"), available, sentence, sizeof sentence)) {
@@ -118,6 +138,7 @@ void test_variants_open(void) {
         }
         add_routes(info.name);
         if (strcmp(info.name, "cpu") == 0) add_cpu_targets();
+        if (strcmp(info.name, "opencl") == 0) add_opencl_shapes();
     }
     if (count > 0) return;
     fprintf(stderr, "tests: no backend can be tested here\n");

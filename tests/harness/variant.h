@@ -13,7 +13,7 @@ typedef struct test_variant {
     const char *backend;
     const char *kernel; /* forced by NORMA_KERNEL; NULL: the library's own choice, which must never refuse a problem */
     int threads;        /* 0: as many as there are */
-    int target;         /* of norma_target, for an instruction set of the CPU; -1: its best */
+    int target;         /* of norma_target, for an instruction set of the CPU or a shape under OpenCL; -1: its best */
     norma_context *context;
     int64_t ran, refused; /* problems */
     double worst;         /* largest error, as in test_verdict */

@@ -1,0 +1,23 @@
+/* Binaries of built programs, kept in a folder between processes: NORMA_CACHE_DIR, else norma in the user's cache folder. A
+ * file carries all that it was made from, and is used only if every bit of that agrees and its sum is right; whatever else
+ * stands there is as good as nothing, and is written over. */
+#ifndef NORMA_OPENCL_CACHE_H
+#define NORMA_OPENCL_CACHE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct opencl_cache_key {
+    const char *identity; /* device and driver */
+    const char *options;
+    const char *stem;
+    const char *source;
+} opencl_cache_key;
+
+/* Reads the binary for a key; the caller frees it. */
+bool opencl_cache_read(const opencl_cache_key *key, unsigned char **out_binary, size_t *out_bytes);
+
+/* Keeps a binary. On failure says why. */
+bool opencl_cache_write(const opencl_cache_key *key, const unsigned char *binary, size_t bytes, char *why, size_t why_bytes);
+
+#endif

@@ -1,0 +1,78 @@
+/* Launches rmsnorm_linear_skinny: which shape of it, and how many columns a work-group takes. A residual is not for this
+ * kernel: the front adds it in a launch of its own. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "opencl.h"
+
+enum {
+    MOST_ROWS = 16,
+    CPU_COLUMNS = 64, /* of a work-item, at most */
+    CPU_UNIT_ITEMS = 4,
+    GPU_COLUMNS = 4,
+    GPU_THREADS = 128
+};
+
+typedef struct skinny_native {
+    const opencl_kernel *kernel;
+    int columns, threads;
+} skinny_native;
+
+/* Columns for each work-item, so that every unit has a few of them. */
+static int cpu_columns(const opencl_device *device, const norma_problem *problem) {
+    const int64_t items = (int64_t)device->base.limits.units * CPU_UNIT_ITEMS;
+    int columns = CPU_COLUMNS;
+    while (columns > 16 && norma_problem_columns(problem) < items * columns) columns /= 2;
+    return columns;
+}
+
+static norma_status find(opencl_device *device, const norma_problem *problem, skinny_native *native) {
+    static const char stem[] = "rmsnorm_linear_skinny";
+    char options[64];
+    int rows = 1;
+    while (rows < problem->batch * problem->m) rows *= 2;
+    native->columns = cpu_columns(device, problem);
+    native->threads = 1;
+    if (device->base.limits.target == NORMA_TARGET_OPENCL_CPU) {
+        snprintf(options, sizeof options, "-DNORMA_CPU -DROWS=%d", rows);
+        return opencl_find(device, stem, stem, options, &native->kernel);
+    }
+    native->columns = GPU_COLUMNS;
+    for (native->threads = GPU_THREADS; native->threads > 0; native->threads /= 2) {
+        if (native->threads > device->base.limits.max_threads) continue;
+        snprintf(options, sizeof options, "-DROWS=%d -DCOLUMNS=%d -DTHREADS=%d", rows, GPU_COLUMNS, native->threads);
+        const norma_status status = opencl_find(device, stem, stem, options, &native->kernel);
+        if (status || (size_t)native->threads <= native->kernel->max_threads) return status;
+    }
+    return norma_fail(NORMA_ERROR_UNSUPPORTED, "%s: device %d runs no work-group", stem, device->base.index);
+}
+
+static norma_status prepare(opencl_device *device, norma_launch *launch) {
+    const norma_problem *problem = launch->problem;
+    if (norma_tensor_present(&problem->residual))
+        return norma_fail(NORMA_ERROR_UNSUPPORTED, "rmsnorm_linear_skinny takes no residual");
+    if (problem->batch * problem->m > MOST_ROWS)
+        return norma_fail(NORMA_ERROR_UNSUPPORTED, "rmsnorm_linear_skinny takes up to %d rows", MOST_ROWS);
+    skinny_native *native = calloc(1, sizeof *native);
+    if (!native) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a launch");
+    launch->native = native;
+    return find(device, problem, native);
+}
+
+static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
+    const skinny_native *native = launch->native;
+    const norma_problem *problem = launch->problem;
+    norma_cl_linear params = opencl_linear_params(problem);
+    params.item_columns = native->columns;
+    int64_t groups = 0;
+    for (int p = 0; p < params.parts; p++) groups += norma_ceil_div(params.part[p].n, native->columns);
+    opencl_argument arguments[OPENCL_LINEAR_ARGUMENTS];
+    opencl_linear_arguments(problem, &params, sizeof params, arguments);
+    return opencl_enqueue(device, native->kernel, groups, native->threads, arguments, OPENCL_LINEAR_ARGUMENTS);
+}
+
+const opencl_operation opencl_rmsnorm_linear_skinny = {
+    .kernel = NORMA_KERNEL_RMSNORM_LINEAR_SKINNY,
+    .prepare = prepare,
+    .launch = enqueue,
+};

@@ -1,0 +1,73 @@
+/* Launches rmsnorm_rows: on a GPU one work-group to a row, its size by K alone, so that a row's bits do not depend on M; on
+ * a CPU a few work-items for each unit, which share the rows. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "opencl.h"
+
+enum { MOST_THREADS = 256, LEAST_THREADS = 32, THREAD_VALUES = 8, UNIT_ITEMS = 8 };
+
+typedef struct rows_native {
+    const opencl_kernel *kernel;
+    int threads;
+} rows_native;
+
+static norma_status find(opencl_device *device, int64_t k, rows_native *native) {
+    if (device->base.limits.target == NORMA_TARGET_OPENCL_CPU) {
+        native->threads = 1;
+        return opencl_find(device, "rmsnorm_rows", "rmsnorm_rows", "-DNORMA_CPU", &native->kernel);
+    }
+    native->threads = LEAST_THREADS;
+    while (native->threads < MOST_THREADS && (int64_t)native->threads * THREAD_VALUES < k) native->threads *= 2;
+    for (; native->threads > 0; native->threads /= 2) {
+        char options[32];
+        snprintf(options, sizeof options, "-DTHREADS=%d", native->threads);
+        if (native->threads > device->base.limits.max_threads) continue;
+        const norma_status status = opencl_find(device, "rmsnorm_rows", "rmsnorm_rows", options, &native->kernel);
+        if (status || (size_t)native->threads <= native->kernel->max_threads) return status;
+    }
+    return norma_fail(NORMA_ERROR_UNSUPPORTED, "rmsnorm_rows: device %d runs no work-group", device->base.index);
+}
+
+static norma_status prepare(opencl_device *device, norma_launch *launch) {
+    rows_native *native = calloc(1, sizeof *native);
+    if (!native) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a launch");
+    launch->native = native;
+    return find(device, launch->problem->k, native);
+}
+
+static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
+    const rows_native *native = launch->native;
+    const norma_problem *problem = launch->problem;
+    norma_cl_rows params = {
+        .norm = opencl_norm_params(problem),
+        .residual = opencl_view(&problem->residual),
+        .residual_out = opencl_view(&problem->residual_out),
+        .out = opencl_view(&problem->out),
+        .residual_dtype = (int)problem->residual.layout.dtype,
+        .has_residual_out = norma_tensor_present(&problem->residual_out),
+        .out_dtype = (int)problem->out.layout.dtype,
+        .item_rows = 1,
+    };
+    int64_t groups = params.norm.rows;
+    if (native->threads == 1 && device->base.limits.target == NORMA_TARGET_OPENCL_CPU) {
+        params.item_rows = (int)norma_ceil_div(params.norm.rows, (norma_index)device->base.limits.units * UNIT_ITEMS);
+        groups = norma_ceil_div(params.norm.rows, params.item_rows);
+    }
+    const opencl_argument arguments[] = {
+        opencl_buffer(&problem->x, &problem->x),
+        opencl_buffer(&problem->gamma, &problem->x),
+        opencl_buffer(&problem->residual, &problem->x),
+        opencl_buffer(&problem->residual_out, &problem->x),
+        opencl_buffer(&problem->rstd, &problem->x),
+        opencl_buffer(&problem->out, &problem->x),
+        {sizeof params, &params},
+    };
+    return opencl_enqueue(device, native->kernel, groups, native->threads, arguments, sizeof arguments / sizeof *arguments);
+}
+
+const opencl_operation opencl_rmsnorm_rows = {
+    .kernel = NORMA_KERNEL_RMSNORM_ROWS,
+    .prepare = prepare,
+    .launch = enqueue,
+};

@@ -1,0 +1,127 @@
+/* An open OpenCL device, and what the files of this folder share: finding devices, building programs, and launching kernels.
+ *
+ * An operation is one file launch_<kernel>.c, as in backends/gpu: it decides geometry and arguments. A kernel's arguments
+ * are its buffers, in the order of kernels_cl, and then one struct of params.clh by value. */
+#ifndef NORMA_OPENCL_OPENCL_H
+#define NORMA_OPENCL_OPENCL_H
+
+#include "../../kernels_cl/params.clh"
+#include "../backend.h"
+#include "api.h"
+
+/* One device of one platform, as norma-info counts them. */
+typedef struct opencl_place {
+    cl_platform_id platform;
+    cl_device_id id;
+} opencl_place;
+
+#define OPENCL_MAX_PLACES 32
+
+/* Lists the devices that can run this library's kernels; 0, with the reason in `why`, if there is none. */
+int opencl_list(const opencl_api **out_api, opencl_place places[OPENCL_MAX_PLACES], char *why, size_t why_bytes);
+
+/* Name, arch, units and memory of a device. */
+norma_status opencl_describe_place(const opencl_api *api, const opencl_place *place, norma_device_info *out_info);
+
+/* A kernel of a built program. */
+typedef struct opencl_kernel {
+    cl_kernel handle;
+    const char *name;
+    size_t max_threads; /* of a work-group, as the compiler made it */
+} opencl_kernel;
+
+typedef enum opencl_tristate { OPENCL_UNTRIED, OPENCL_NO, OPENCL_YES } opencl_tristate;
+
+typedef struct opencl_device {
+    norma_device base;
+    const opencl_api *api;
+    opencl_place place;
+    cl_context context;
+    cl_command_queue queue;
+    bool is_cpu;
+    bool is_nvidia;
+    bool rounds_divide; /* the device divides and takes roots correctly rounded, if asked to */
+    char identity[512]; /* names device and driver, for the cache of binaries */
+
+    cl_command_queue timed_queue; /* with profiling, for replays; made when first needed */
+    bool timing;                  /* launches keep their events */
+    cl_event first, last;
+
+    bool cache_is_bad;      /* and the log says so already */
+    opencl_tristate matrix; /* the matrix units are usable: decided when first wanted */
+    struct opencl_program *programs;
+    int program_count;
+} opencl_device;
+
+/* The kernel `name` of file `stem` built with `options`, built when first asked for. Kernels live as long as the device. */
+norma_status opencl_find(opencl_device *device, const char *stem, const char *name, const char *options,
+                         const opencl_kernel **out_kernel);
+
+/* Frees every program. */
+void opencl_unload(opencl_device *device);
+
+/* One argument of a kernel: a cl_mem or a struct. */
+typedef struct opencl_argument {
+    size_t bytes;
+    const void *value;
+} opencl_argument;
+
+/* Enqueues `groups` work-groups of `threads`. */
+norma_status opencl_enqueue(opencl_device *device, const opencl_kernel *kernel, int64_t groups, int64_t threads,
+                            const opencl_argument *arguments, int count);
+
+/* Keeps the event of enqueued work while a replay is timed; takes over the reference. */
+void opencl_keep_event(opencl_device *device, cl_event event);
+
+/* Keeps the present place in the queue as the start of what is timed, if nothing is kept yet: for work whose own events do
+ * not cover it. */
+norma_status opencl_keep_start(opencl_device *device);
+
+/* Structs of params.clh from a problem. */
+norma_cl_view opencl_view(const norma_tensor *tensor);
+norma_cl_norm opencl_norm_params(const norma_problem *problem);
+norma_cl_linear opencl_linear_params(const norma_problem *problem);
+
+/* The arguments of a Linear's kernel: x, gamma, rstd, then weight, bias and out of each part, then `params`. */
+#define OPENCL_LINEAR_ARGUMENTS (3 + 3 * NORMA_MAX_PARTS + 1)
+void opencl_linear_arguments(const norma_problem *problem, const void *params, size_t params_bytes,
+                             opencl_argument arguments[OPENCL_LINEAR_ARGUMENTS]);
+
+/* A buffer for an argument: an absent tensor gets `instead`, since not every driver takes NULL; kernels do not touch it. */
+opencl_argument opencl_buffer(const norma_tensor *tensor, const norma_tensor *instead);
+
+/* prepare sizes and builds, launch enqueues; launch->native is freed by free(). */
+typedef struct opencl_operation {
+    norma_kernel kernel;
+    norma_status (*prepare)(opencl_device *device, norma_launch *launch);
+    norma_status (*launch)(opencl_device *device, const norma_launch *launch);
+} opencl_operation;
+
+extern const opencl_operation opencl_rmsnorm_rows;
+extern const opencl_operation opencl_rmsnorm_linear_skinny;
+extern const opencl_operation opencl_rmsnorm_linear_tiled;
+extern const opencl_operation opencl_linear_blas;
+extern const opencl_operation opencl_fold_gamma;
+extern const opencl_operation opencl_stream;
+
+/* Slots of the backend, as backend.h says. */
+void opencl_probe(norma_backend_info *out_info);
+norma_status opencl_describe(int index, norma_device_info *out_info);
+norma_status opencl_open(const norma_open_desc *desc, norma_device **out_device);
+void opencl_close(norma_device *base);
+norma_status opencl_alloc(norma_device *base, size_t bytes, void **out_data);
+norma_status opencl_release(norma_device *base, void *data);
+norma_status opencl_upload(norma_device *base, norma_buffer to, const void *from, size_t bytes);
+norma_status opencl_download(norma_device *base, void *to, norma_buffer from, size_t bytes);
+norma_status opencl_prepare(norma_device *base, norma_launch *launch);
+void opencl_discard(norma_device *base, norma_launch *launch);
+norma_status opencl_launch(norma_device *base, const norma_launch *launch);
+norma_status opencl_sync(norma_device *base);
+norma_status opencl_record(norma_device *base, norma_work_fn work, void *user, void **out_recording);
+norma_status opencl_replay(norma_device *base, void *recording, double *out_us);
+void opencl_forget(norma_device *base, void *recording);
+
+/* A CPU as an OpenCL device is slower than the CPU backend, so that nobody gets it without asking. */
+bool opencl_yields(int index);
+
+#endif

@@ -1,0 +1,72 @@
+/* Kernel arguments from a problem: buffers, element offsets, strides, sizes and dtypes. */
+#include "../dtype.h"
+#include "opencl.h"
+
+_Static_assert(NORMA_CL_PARTS == NORMA_MAX_PARTS, "kernels take as many parts as the interface");
+_Static_assert(sizeof(norma_cl_linear) + (OPENCL_LINEAR_ARGUMENTS - 1) * sizeof(cl_mem) <= 1024,
+               "every device takes 1024 bytes of arguments");
+
+norma_cl_view opencl_view(const norma_tensor *tensor) {
+    if (!norma_tensor_present(tensor)) return (norma_cl_view){0};
+    return (norma_cl_view){
+        .start = (norma_index)(tensor->buffer.offset_bytes / norma_dtype_bytes(tensor->layout.dtype)),
+        .row_stride = tensor->layout.row_stride,
+        .col_stride = tensor->layout.col_stride,
+        .batch_stride = tensor->layout.batch_stride,
+    };
+}
+
+norma_cl_norm opencl_norm_params(const norma_problem *problem) {
+    return (norma_cl_norm){
+        .x = opencl_view(&problem->x),
+        .gamma = opencl_view(&problem->gamma),
+        .rstd = opencl_view(&problem->rstd),
+        .rows = problem->batch * problem->m,
+        .m = problem->m,
+        .k = problem->k,
+        .eps = problem->eps,
+        .gamma_offset = problem->gamma_offset,
+        .contract = (int)problem->contract,
+        .x_dtype = (int)problem->x.layout.dtype,
+        .gamma_dtype = (int)problem->gamma.layout.dtype,
+        .h_dtype = (int)norma_problem_h_dtype(problem),
+        .has_rstd = norma_tensor_present(&problem->rstd),
+        .plain = problem->op == NORMA_OP_LINEAR,
+    };
+}
+
+norma_cl_linear opencl_linear_params(const norma_problem *problem) {
+    norma_cl_linear params = {.norm = opencl_norm_params(problem), .parts = problem->parts};
+    for (int p = 0; p < problem->parts; p++) {
+        const norma_part *part = &problem->part[p];
+        params.part[p] = (norma_cl_part){
+            .weight = opencl_view(&part->weight),
+            .bias = opencl_view(&part->bias),
+            .out = opencl_view(&part->out),
+            .n = part->n,
+            .weight_dtype = (int)part->weight.layout.dtype,
+            .bias_dtype = (int)part->bias.layout.dtype,
+            .out_dtype = (int)part->out.layout.dtype,
+        };
+    }
+    return params;
+}
+
+opencl_argument opencl_buffer(const norma_tensor *tensor, const norma_tensor *instead) {
+    const norma_tensor *chosen = norma_tensor_present(tensor) ? tensor : instead;
+    return (opencl_argument){sizeof(cl_mem), &chosen->buffer.data};
+}
+
+void opencl_linear_arguments(const norma_problem *problem, const void *params, size_t params_bytes,
+                             opencl_argument arguments[OPENCL_LINEAR_ARGUMENTS]) {
+    int count = 0;
+    arguments[count++] = opencl_buffer(&problem->x, &problem->x);
+    arguments[count++] = opencl_buffer(&problem->gamma, &problem->x);
+    arguments[count++] = opencl_buffer(&problem->rstd, &problem->x);
+    for (int p = 0; p < NORMA_MAX_PARTS; p++) {
+        arguments[count++] = opencl_buffer(&problem->part[p].weight, &problem->x);
+        arguments[count++] = opencl_buffer(&problem->part[p].bias, &problem->x);
+        arguments[count++] = opencl_buffer(&problem->part[p].out, &problem->x);
+    }
+    arguments[count++] = (opencl_argument){params_bytes, params};
+}

@@ -1,0 +1,28 @@
+# cmake -DSOURCE=file.cl -DTEXT=out.cl -P flatten.cmake: SOURCE with every #include "..." replaced by what it names. #line keeps
+# the compiler's messages on the real files and lines.
+
+function(read_text file out_text)
+  file(READ ${file} content)
+  get_filename_component(name ${file} NAME)
+  get_filename_component(folder ${file} DIRECTORY)
+  set(text "#line 1 \"${name}\"\n")
+  set(line 1)
+  while(content MATCHES "(^|\n)(#include \"([^\"]+)\"[^\n]*\n)")
+    set(include ${CMAKE_MATCH_3})
+    set(directive "${CMAKE_MATCH_2}")
+    string(FIND "${content}" "${directive}" at)
+    string(SUBSTRING "${content}" 0 ${at} before)
+    string(LENGTH "${directive}" length)
+    math(EXPR at "${at} + ${length}")
+    string(SUBSTRING "${content}" ${at} -1 content)
+    string(REGEX REPLACE "[^\n]" "" newlines "${before}")
+    string(LENGTH "${newlines}" count)
+    math(EXPR line "${line} + ${count} + 1")
+    read_text(${folder}/${include} included)
+    string(APPEND text "${before}" "${included}" "#line ${line} \"${name}\"\n")
+  endwhile()
+  set(${out_text} "${text}${content}" PARENT_SCOPE)
+endfunction()
+
+read_text(${SOURCE} text)
+file(WRITE ${TEXT} "${text}")
