@@ -1,7 +1,7 @@
 /* Folding: out[k,n] = round((gamma[k] + offset) * W[k,n]), in place if the caller likes. One element to a work-item;
  * neighbours go along the weight's shorter stride.
  *
- * Steps, by the names of tile_index.h: 1 place  2 load  4 multiply  6 store. */
+ * Steps, by the names of tile_index.h: 1 place  2 load  5 scale  6 store. */
 #include "platform.clh"
 
 __kernel void fold_gamma(norma_input gamma, norma_input weight, norma_output out, const norma_cl_fold params) {
@@ -15,7 +15,7 @@ __kernel void fold_gamma(norma_input gamma, norma_input weight, norma_output out
     const float scale = norma_load(gamma, params.gamma_dtype, params.gamma.start + k * params.gamma.col_stride);
     const float value = norma_load(weight, params.weight_dtype,
                                    params.weight.start + k * params.weight.row_stride + n * params.weight.col_stride);
-    /* 4 multiply, 6 store */
+    /* 5 scale, 6 store */
     norma_store(out, params.out_dtype, params.out.start + k * params.out.row_stride + n * params.out.col_stride,
                 (scale + params.gamma_offset) * value);
 }

@@ -24,7 +24,7 @@ static float16 load_h(norma_input x, norma_input residual, const norma_cl_rows *
                          h + norma_load16(residual, params->residual_dtype, from, params->residual.col_stride, count));
 }
 
-static void do_row(norma_input x, norma_input gamma, norma_input residual, norma_output residual_out,
+NORMA_OUTLINE void do_row(norma_input x, norma_input gamma, norma_input residual, norma_output residual_out,
                    __global float *rstd_out, norma_output out, const norma_cl_rows *params, norma_index row) {
     const norma_cl_norm *norm = &params->norm;
     const norma_index h_start = params->has_residual_out ? norma_row_start(&params->residual_out, norm->m, row) : 0;

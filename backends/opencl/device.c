@@ -84,6 +84,14 @@ static norma_status read_limits(opencl_device *device) {
     return NORMA_OK;
 }
 
+static norma_status read_platform(opencl_device *device) {
+    char name[256] = "";
+    const norma_status status =
+        OPENCL_CALL(device->api, GetPlatformInfo, device->place.platform, CL_PLATFORM_NAME, sizeof name, name, NULL);
+    device->has_own_cache = strcmp(name, "Portable Computing Language") == 0;
+    return status;
+}
+
 /* Names the device and everything that its compiler could depend on. */
 static norma_status identify(opencl_device *device) {
     static const cl_device_info parts[] = {CL_DEVICE_VENDOR, CL_DEVICE_NAME, CL_DEVICE_VERSION, CL_DRIVER_VERSION};
@@ -176,6 +184,7 @@ norma_status opencl_open(const norma_open_desc *desc, norma_device **out_device)
     if (!status && native) status = take_native(device, desc);
     if (!status) status = read_limits(device);
     if (!status) status = identify(device);
+    if (!status) status = read_platform(device);
     if (!status && !device->context) status = make_context(device);
     if (!status && !device->queue) status = make_queue(device);
     if (status) {

@@ -6,7 +6,6 @@
 #include "opencl.h"
 
 enum {
-    MOST_ROWS = 16,
     CPU_COLUMNS = 64, /* of a work-item, at most */
     CPU_UNIT_ITEMS = 4,
     GPU_COLUMNS = 4,
@@ -30,13 +29,10 @@ static norma_status find(opencl_device *device, const norma_problem *problem, sk
     static const char stem[] = "rmsnorm_linear_skinny";
     char options[64];
     int rows = 1;
-    while (rows < problem->batch * problem->m) rows *= 2;
+    while (rows < problem->batch * problem->m) rows *= 4;
     native->columns = cpu_columns(device, problem);
     native->threads = 1;
-    if (device->base.limits.target == NORMA_TARGET_OPENCL_CPU) {
-        snprintf(options, sizeof options, "-DNORMA_CPU -DROWS=%d", rows);
-        return opencl_find(device, stem, stem, options, &native->kernel);
-    }
+    if (device->base.limits.target == NORMA_TARGET_OPENCL_CPU) return opencl_find_cpu(device, stem, &native->kernel);
     native->columns = GPU_COLUMNS;
     for (native->threads = GPU_THREADS; native->threads > 0; native->threads /= 2) {
         if (native->threads > device->base.limits.max_threads) continue;
@@ -51,8 +47,8 @@ static norma_status prepare(opencl_device *device, norma_launch *launch) {
     const norma_problem *problem = launch->problem;
     if (norma_tensor_present(&problem->residual))
         return norma_fail(NORMA_ERROR_UNSUPPORTED, "rmsnorm_linear_skinny takes no residual");
-    if (problem->batch * problem->m > MOST_ROWS)
-        return norma_fail(NORMA_ERROR_UNSUPPORTED, "rmsnorm_linear_skinny takes up to %d rows", MOST_ROWS);
+    if (problem->batch * problem->m > OPENCL_SKINNY_ROWS)
+        return norma_fail(NORMA_ERROR_UNSUPPORTED, "rmsnorm_linear_skinny takes up to %d rows", OPENCL_SKINNY_ROWS);
     skinny_native *native = calloc(1, sizeof *native);
     if (!native) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a launch");
     launch->native = native;
@@ -63,7 +59,7 @@ static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
     const skinny_native *native = launch->native;
     const norma_problem *problem = launch->problem;
     norma_cl_linear params = opencl_linear_params(problem);
-    params.item_columns = native->columns;
+    params.tile_columns = native->columns;
     int64_t groups = 0;
     for (int p = 0; p < params.parts; p++) groups += norma_ceil_div(params.part[p].n, native->columns);
     opencl_argument arguments[OPENCL_LINEAR_ARGUMENTS];

@@ -24,10 +24,10 @@ static norma_status find(opencl_device *device, const norma_tile *tile, tiled_na
     char options[128];
     if (local_bytes(tile) > limits->shared_bytes || tile->threads > limits->max_threads)
         return norma_fail(NORMA_ERROR_UNSUPPORTED, "device %d is too small for %s", device->base.index, tile->name);
-    snprintf(options, sizeof options, "%s-DBM=%d -DBN=%d -DBK=%d -DTM=%d -DTN=%d -DTHREADS=%d",
-             tile->target == NORMA_TARGET_OPENCL_CPU ? "-DNORMA_CPU " : "", tile->bm, tile->bn, tile->bk, tile->tm, tile->tn,
-             tile->threads);
     native->tile = tile;
+    if (tile->target == NORMA_TARGET_OPENCL_CPU) return opencl_find_cpu(device, stem, &native->kernel);
+    snprintf(options, sizeof options, "-DBM=%d -DBN=%d -DBK=%d -DTM=%d -DTN=%d -DTHREADS=%d", tile->bm, tile->bn, tile->bk,
+             tile->tm, tile->tn, tile->threads);
     const norma_status status = opencl_find(device, stem, stem, options, &native->kernel);
     if (status || (size_t)tile->threads <= native->kernel->max_threads) return status;
     return norma_fail(NORMA_ERROR_UNSUPPORTED, "device %d runs work-groups of %zu of %s", device->base.index,
@@ -50,7 +50,9 @@ static norma_status prepare(opencl_device *device, norma_launch *launch) {
 
 static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
     const tiled_native *native = launch->native;
-    const norma_cl_linear params = opencl_linear_params(launch->problem);
+    norma_cl_linear params = opencl_linear_params(launch->problem);
+    params.tile_rows = native->tile->bm;
+    params.tile_columns = native->tile->bn;
     norma_index n[NORMA_MAX_PARTS] = {0};
     for (int p = 0; p < params.parts; p++) n[p] = params.part[p].n;
     const int64_t tiles =

@@ -15,7 +15,7 @@ typedef struct rows_native {
 static norma_status find(opencl_device *device, int64_t k, rows_native *native) {
     if (device->base.limits.target == NORMA_TARGET_OPENCL_CPU) {
         native->threads = 1;
-        return opencl_find(device, "rmsnorm_rows", "rmsnorm_rows", "-DNORMA_CPU", &native->kernel);
+        return opencl_find_cpu(device, "rmsnorm_rows", &native->kernel);
     }
     native->threads = LEAST_THREADS;
     while (native->threads < MOST_THREADS && (int64_t)native->threads * THREAD_VALUES < k) native->threads *= 2;

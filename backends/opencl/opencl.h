@@ -25,6 +25,8 @@ norma_status opencl_describe_place(const opencl_api *api, const opencl_place *pl
 
 /* A kernel of a built program. */
 typedef struct opencl_kernel {
+    struct opencl_kernel *next;
+    const struct opencl_program *program;
     cl_kernel handle;
     const char *name;
     size_t max_threads; /* of a work-group, as the compiler made it */
@@ -41,21 +43,29 @@ typedef struct opencl_device {
     bool is_cpu;
     bool is_nvidia;
     bool rounds_divide; /* the device divides and takes roots correctly rounded, if asked to */
+    bool has_own_cache; /* PoCL keeps what it compiles, and takes as long again to give a binary away */
     char identity[512]; /* names device and driver, for the cache of binaries */
 
     cl_command_queue timed_queue; /* with profiling, for replays; made when first needed */
     bool timing;                  /* launches keep their events */
     cl_event first, last;
 
-    bool cache_is_bad;      /* and the log says so already */
-    opencl_tristate matrix; /* the matrix units are usable: decided when first wanted */
-    struct opencl_program *programs;
-    int program_count;
+    bool cache_is_bad;               /* and the log says so already */
+    opencl_tristate matrix;          /* the matrix units are usable: decided when first wanted */
+    struct opencl_program *programs; /* built so far */
+    opencl_kernel *kernels;
 } opencl_device;
 
-/* The kernel `name` of file `stem` built with `options`, built when first asked for. Kernels live as long as the device. */
+/* The kernel `name` of file `stem` built with `options`, built when first asked for. Kernels live as long as the device, and
+ * so must the first two texts. */
 norma_status opencl_find(opencl_device *device, const char *stem, const char *name, const char *options,
                          const opencl_kernel **out_kernel);
+
+/* The kernel `name` in its shape for CPUs. */
+norma_status opencl_find_cpu(opencl_device *device, const char *name, const opencl_kernel **out_kernel);
+
+/* The most rows of rmsnorm_linear_skinny. */
+#define OPENCL_SKINNY_ROWS 16
 
 /* Frees every program. */
 void opencl_unload(opencl_device *device);

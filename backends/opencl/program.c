@@ -1,9 +1,10 @@
 /* Device code: programs built from the embedded sources when first asked for, by way of the cache of binaries, and the
- * kernels in them. A kernel file has one kernel for each set of options, so that nothing is compiled that is not run. */
+ * kernels in them. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "../front/option.h"
 #include "cache.h"
 #include "opencl.h"
 #include "sources.h"
@@ -11,9 +12,10 @@
 enum { OPTION_BYTES = 512, LOG_BYTES = 16384 };
 
 typedef struct opencl_program {
-    char *options;
+    struct opencl_program *next;
+    const char *stem;
     cl_program handle;
-    opencl_kernel *kernel; /* of its own memory: launches keep its address */
+    char options[OPTION_BYTES];
 } opencl_program;
 
 static const opencl_source *source_of(const char *stem) {
@@ -94,67 +96,93 @@ static norma_status build(opencl_device *device, const char *stem, const char *o
     const opencl_source *source = source_of(stem);
     if (!source) return norma_fail(NORMA_ERROR_UNSUPPORTED, "backend opencl has no kernel %s", stem);
     char all[OPTION_BYTES];
-    snprintf(all, sizeof all, "-cl-std=CL1.2%s%s%s",
+    snprintf(all, sizeof all, "-cl-std=CL1.2%s%s%s%s",
              device->rounds_divide ? " -cl-fp32-correctly-rounded-divide-sqrt -DNORMA_ROUNDS_DIVIDE" : "",
-             options[0] ? " " : "", options);
+             device->is_cpu ? " -DNORMA_OUTLINED" : "", options[0] ? " " : "", options);
     const opencl_cache_key key = {.identity = device->identity, .options = all, .stem = stem, .source = source->text};
-    if (build_binary(device, &key, all, out_program)) return NORMA_OK;
+    const bool caches = !device->has_own_cache || norma_option_text("NORMA_CACHE_DIR");
+    if (caches && build_binary(device, &key, all, out_program)) return NORMA_OK;
     const norma_status status = build_source(device, source, all, out_program);
-    if (!status) keep_binary(device, &key, *out_program);
+    if (!status && caches) keep_binary(device, &key, *out_program);
     return status;
 }
 
-static norma_status make_kernel(opencl_device *device, cl_program program, const char *name, opencl_kernel *out_kernel) {
+static norma_status find_program(opencl_device *device, const char *stem, const char *options,
+                                 opencl_program **out_program) {
+    opencl_program *program = device->programs;
+    while (program && (strcmp(program->stem, stem) != 0 || strcmp(program->options, options) != 0)) program = program->next;
+    *out_program = program;
+    if (program) return NORMA_OK;
+    program = calloc(1, sizeof *program);
+    if (!program) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for %s.cl", stem);
+    program->stem = stem;
+    snprintf(program->options, sizeof program->options, "%s", options);
+    const norma_status status = build(device, stem, options, &program->handle);
+    if (status) {
+        free(program);
+        return status;
+    }
+    program->next = device->programs;
+    device->programs = program;
+    *out_program = program;
+    return NORMA_OK;
+}
+
+static norma_status make_kernel(opencl_device *device, const opencl_program *program, const char *name,
+                                opencl_kernel *out_kernel) {
     cl_int result;
-    out_kernel->handle = device->api->CreateKernel(program, name, &result);
+    out_kernel->program = program;
+    out_kernel->name = name;
+    out_kernel->handle = device->api->CreateKernel(program->handle, name, &result);
     const norma_status status = opencl_check(result, OPENCL_FN_CreateKernel);
     if (status) return status;
-    out_kernel->name = name;
     return OPENCL_CALL(device->api, GetKernelWorkGroupInfo, out_kernel->handle, device->place.id, CL_KERNEL_WORK_GROUP_SIZE,
                        sizeof out_kernel->max_threads, &out_kernel->max_threads, NULL);
 }
 
-static void free_program(const opencl_device *device, opencl_program *program) {
-    if (program->kernel && program->kernel->handle) device->api->ReleaseKernel(program->kernel->handle);
-    if (program->handle) device->api->ReleaseProgram(program->handle);
-    free(program->kernel);
-    free(program->options);
-}
-
-static norma_status add(opencl_device *device, const char *stem, const char *name, const char *options,
-                        const opencl_kernel **out_kernel) {
-    const size_t count = (size_t)device->program_count;
-    opencl_program *programs = realloc(device->programs, (count + 1) * sizeof *programs);
-    if (programs) device->programs = programs;
-    opencl_program program = {.options = strdup(options), .kernel = calloc(1, sizeof *program.kernel)};
-    norma_status status = NORMA_OK;
-    if (!programs || !program.options || !program.kernel)
-        status = norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for kernel %s", name);
-    if (!status) status = build(device, stem, options, &program.handle);
-    if (!status) status = make_kernel(device, program.handle, name, program.kernel);
+norma_status opencl_find(opencl_device *device, const char *stem, const char *name, const char *options,
+                         const opencl_kernel **out_kernel) {
+    opencl_program *program = NULL;
+    norma_status status = find_program(device, stem, options, &program);
+    if (status) return status;
+    opencl_kernel *kernel = device->kernels;
+    while (kernel && (kernel->program != program || strcmp(kernel->name, name) != 0)) kernel = kernel->next;
+    *out_kernel = kernel;
+    if (kernel) return NORMA_OK;
+    kernel = calloc(1, sizeof *kernel);
+    if (!kernel) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for kernel %s", name);
+    status = make_kernel(device, program, name, kernel);
     if (status) {
-        free_program(device, &program);
+        if (kernel->handle) device->api->ReleaseKernel(kernel->handle);
+        free(kernel);
         return status;
     }
-    programs[device->program_count++] = program;
-    *out_kernel = program.kernel;
+    kernel->next = device->kernels;
+    device->kernels = kernel;
+    *out_kernel = kernel;
     return NORMA_OK;
 }
 
-norma_status opencl_find(opencl_device *device, const char *stem, const char *name, const char *options,
-                         const opencl_kernel **out_kernel) {
-    for (int i = 0; i < device->program_count; i++) {
-        const opencl_program *program = &device->programs[i];
-        if (strcmp(program->kernel->name, name) != 0 || strcmp(program->options, options) != 0) continue;
-        *out_kernel = program->kernel;
-        return NORMA_OK;
-    }
-    return add(device, stem, name, options, out_kernel);
+norma_status opencl_find_cpu(opencl_device *device, const char *name, const opencl_kernel **out_kernel) {
+    const norma_tile *tile = &norma_tiles[NORMA_TILE_opencl_cpu];
+    char options[OPTION_BYTES];
+    snprintf(options, sizeof options,
+             "-DTILED_BM=%d -DTILED_BN=%d -DTILED_BK=%d -DTILED_TM=%d -DTILED_TN=%d -DSKINNY_ROWS=%d", tile->bm, tile->bn,
+             tile->bk, tile->tm, tile->tn, OPENCL_SKINNY_ROWS);
+    return opencl_find(device, "cpu", name, options, out_kernel);
 }
 
 void opencl_unload(opencl_device *device) {
-    for (int i = 0; i < device->program_count; i++) free_program(device, &device->programs[i]);
-    free(device->programs);
-    device->programs = NULL;
-    device->program_count = 0;
+    while (device->kernels) {
+        opencl_kernel *kernel = device->kernels;
+        device->kernels = kernel->next;
+        if (kernel->handle) device->api->ReleaseKernel(kernel->handle);
+        free(kernel);
+    }
+    while (device->programs) {
+        opencl_program *program = device->programs;
+        device->programs = program->next;
+        device->api->ReleaseProgram(program->handle);
+        free(program);
+    }
 }

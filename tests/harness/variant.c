@@ -9,6 +9,7 @@
 #include "cpu/cpu_device.h"
 #include "front/context.h"
 #include "front/route.h"
+#include "front/select.h"
 #if NORMA_WITH_OPENCL
 #include "opencl/force.h"
 #endif
@@ -134,6 +135,11 @@ void test_variants_open(void) {
         if (only && strcmp(only, info.name) != 0) continue;
         if (!info.built || info.devices == 0) {
             printf("backend %s: skipped: %s\n", info.name, info.detail);
+            continue;
+        }
+        const norma_backend *backend = norma_backends.entries[i].backend;
+        if (!only && backend->yields && backend->yields(0)) {
+            printf("backend %s: left to the tests that name it: %s\n", info.name, info.detail);
             continue;
         }
         add_routes(info.name);

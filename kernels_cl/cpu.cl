@@ -1,0 +1,9 @@
+/* All kernels in their shape for CPUs, in one program: there the compiler's own beginning takes as long as a kernel does, and
+ * one build of each kernel serves every size and dtype. The build options are those of tiled_cpu.clh and SKINNY_ROWS. */
+#define NORMA_CPU
+
+#include "rmsnorm_rows.cl"
+
+#include "rmsnorm_linear_skinny.cl"
+
+#include "rmsnorm_linear_tiled.cl"
