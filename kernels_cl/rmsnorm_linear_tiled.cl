@@ -24,6 +24,8 @@
  * units (NORMA_MATRIX). */
 #if defined(NORMA_CPU)
 #include "tiled_cpu.clh"
+#elif defined(NORMA_MATRIX)
+#include "tiled_matrix.clh"
 #else
 #include "tiled_gpu.clh"
 #endif

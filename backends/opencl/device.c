@@ -7,6 +7,9 @@
 #include "force.h"
 #include "opencl.h"
 
+/* No smaller than the last-level cache of any NVIDIA device so far. */
+#define NVIDIA_CACHE_BYTES ((cl_ulong)128 << 20)
+
 void opencl_probe(norma_backend_info *out_info) {
     const opencl_api *api;
     opencl_place places[OPENCL_MAX_PLACES];
@@ -71,6 +74,8 @@ static norma_status read_limits(opencl_device *device) {
     if (status) return status;
     device->is_cpu = (type & CL_DEVICE_TYPE_CPU) != 0;
     device->rounds_divide = (config & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT) != 0;
+    /* NVIDIA's driver counts the caches of its units, not the one behind them, of which it tells nothing. */
+    if (device->is_nvidia && cache_bytes < NVIDIA_CACHE_BYTES) cache_bytes = NVIDIA_CACHE_BYTES;
     device->base.limits = (norma_limits){
         .target = device->is_cpu ? NORMA_TARGET_OPENCL_CPU : NORMA_TARGET_OPENCL_GPU,
         .units = (int)units,
@@ -182,8 +187,8 @@ norma_status opencl_open(const norma_open_desc *desc, norma_device **out_device)
     norma_status status = find_place(desc->index, &device->api, &device->place);
     const bool native = desc->stream || desc->native_context || desc->native_device;
     if (!status && native) status = take_native(device, desc);
-    if (!status) status = read_limits(device);
     if (!status) status = identify(device);
+    if (!status) status = read_limits(device);
     if (!status) status = read_platform(device);
     if (!status && !device->context) status = make_context(device);
     if (!status && !device->queue) status = make_queue(device);

@@ -6,7 +6,7 @@
 enum { THREADS = 64 };
 
 static norma_status prepare(opencl_device *device, norma_launch *launch) {
-    const opencl_kernel *kernel;
+    opencl_kernel *kernel;
     (void)launch;
     return opencl_find(device, "fold_gamma", "fold_gamma", "", &kernel);
 }
@@ -31,7 +31,7 @@ static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
         opencl_buffer(&part->out, &part->out),
         {sizeof params, &params},
     };
-    const opencl_kernel *kernel;
+    opencl_kernel *kernel;
     norma_status status = opencl_find(device, "fold_gamma", "fold_gamma", "", &kernel);
     if (status) return status;
     const int64_t threads = norma_index_min(THREADS, (norma_index)kernel->max_threads);

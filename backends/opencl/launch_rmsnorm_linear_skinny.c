@@ -13,7 +13,7 @@ enum {
 };
 
 typedef struct skinny_native {
-    const opencl_kernel *kernel;
+    opencl_kernel *kernel;
     int columns, threads;
 } skinny_native;
 

@@ -1,65 +1,111 @@
-/* Launches rmsnorm_linear_tiled: one work-group to a tile. The tile row is the one that the front chose, or, where the
- * device's local memory or its work-groups are too small for that, the next one that fits; the shape for CPUs, which needs
- * neither, comes last. A residual is not for this kernel: the front adds it in a launch of its own. */
+/* Launches rmsnorm_linear_tiled: one work-group to a tile. The shape follows from the device, and on NVIDIA's from the
+ * dtypes too. The tile row is the one that the shapes call for, or, where the device's local memory or its work-groups are
+ * too small for that, the next one that fits; the shape for CPUs, which needs neither, comes last. A residual is not for
+ * this kernel: the front adds it in a launch of its own. */
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "opencl.h"
+#include "../dtype.h"
+#include "matrix.h"
+
+static const char stem[] = "rmsnorm_linear_tiled";
 
 typedef struct tiled_native {
-    const opencl_kernel *kernel;
+    opencl_kernel *kernel;
     const norma_tile *tile;
+    bool along_k; /* matrix units: the arrangement of W */
 } tiled_native;
 
-/* The two tiles, with a line's end for each k, and rstd of the rows. */
+/* Copies of a K step; without matrix units each k has a line with an end, and the rows' rstd lies behind. */
 static int64_t local_bytes(const norma_tile *tile) {
     if (tile->target == NORMA_TARGET_OPENCL_CPU) return 0;
+    if (tile->target == NORMA_TARGET_OPENCL_MATRIX) return 2 * (int64_t)tile->stages * tile->bk * (tile->bm + tile->bn);
     return 4 * ((int64_t)tile->bk * (tile->bm + 4 + tile->bn + 4) + tile->bm);
 }
 
 /* Builds a tile row's kernel; NORMA_ERROR_UNSUPPORTED if the device cannot run it. */
-static norma_status find(opencl_device *device, const norma_tile *tile, tiled_native *native) {
-    static const char stem[] = "rmsnorm_linear_tiled";
+static norma_status find(opencl_device *device, const norma_tile *tile, const char *more, tiled_native *native) {
     const norma_limits *limits = &device->base.limits;
-    char options[128];
+    char options[192];
     if (local_bytes(tile) > limits->shared_bytes || tile->threads > limits->max_threads)
         return norma_fail(NORMA_ERROR_UNSUPPORTED, "device %d is too small for %s", device->base.index, tile->name);
     native->tile = tile;
     if (tile->target == NORMA_TARGET_OPENCL_CPU) return opencl_find_cpu(device, stem, &native->kernel);
-    snprintf(options, sizeof options, "-DBM=%d -DBN=%d -DBK=%d -DTM=%d -DTN=%d -DTHREADS=%d", tile->bm, tile->bn, tile->bk,
-             tile->tm, tile->tn, tile->threads);
+    snprintf(options, sizeof options, "-DBM=%d -DBN=%d -DBK=%d -DTM=%d -DTN=%d -DTHREADS=%d -DSTAGES=%d%s", tile->bm,
+             tile->bn, tile->bk, tile->tm, tile->tn, tile->threads, tile->stages, more);
     const norma_status status = opencl_find(device, stem, stem, options, &native->kernel);
     if (status || (size_t)tile->threads <= native->kernel->max_threads) return status;
     return norma_fail(NORMA_ERROR_UNSUPPORTED, "device %d runs work-groups of %zu of %s", device->base.index,
                       native->kernel->max_threads, tile->name);
 }
 
-static norma_status prepare(opencl_device *device, norma_launch *launch) {
-    if (norma_tensor_present(&launch->problem->residual))
-        return norma_fail(NORMA_ERROR_UNSUPPORTED, "rmsnorm_linear_tiled takes no residual");
-    tiled_native *native = calloc(1, sizeof *native);
-    if (!native) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a launch");
-    launch->native = native;
-    norma_status status = find(device, launch->tile, native);
-    for (const norma_tile *tile = launch->tile + 1;
-         status == NORMA_ERROR_UNSUPPORTED && tile < norma_tiles + NORMA_TILE_COUNT && tile->target == launch->tile->target;
-         tile++)
-        status = find(device, tile, native);
-    return status == NORMA_ERROR_UNSUPPORTED ? find(device, &norma_tiles[NORMA_TILE_opencl_cpu_small], native) : status;
+/* `tile`, or the next row of its target that the device can run. */
+static norma_status find_from(opencl_device *device, const norma_tile *tile, const char *more, tiled_native *native) {
+    norma_status status = NORMA_ERROR_UNSUPPORTED;
+    for (const norma_tile *row = tile; status == NORMA_ERROR_UNSUPPORTED && row < norma_tiles + NORMA_TILE_COUNT &&
+                                       row->target == tile->target && row->kernel == tile->kernel;
+         row++)
+        status = find(device, row, more, native);
+    return status;
 }
 
-static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
-    const tiled_native *native = launch->native;
-    norma_cl_linear params = opencl_linear_params(launch->problem);
+static norma_status enqueue_on(opencl_device *device, const tiled_native *native, const norma_problem *problem) {
+    norma_cl_linear params = opencl_linear_params(problem);
     params.tile_rows = native->tile->bm;
     params.tile_columns = native->tile->bn;
+    params.vectors = opencl_matrix_suits(problem, native->along_k);
     norma_index n[NORMA_MAX_PARTS] = {0};
     for (int p = 0; p < params.parts; p++) n[p] = params.part[p].n;
     const int64_t tiles =
         norma_ceil_div(params.norm.rows, native->tile->bm) * norma_col_tiles(n, params.parts, native->tile->bn);
     opencl_argument arguments[OPENCL_LINEAR_ARGUMENTS];
-    opencl_linear_arguments(launch->problem, &params, sizeof params, arguments);
+    opencl_linear_arguments(problem, &params, sizeof params, arguments);
     return opencl_enqueue(device, native->kernel, tiles, native->tile->threads, arguments, OPENCL_LINEAR_ARGUMENTS);
+}
+
+static norma_status enqueue_trial(opencl_device *device, const void *native, const norma_problem *problem) {
+    return enqueue_on(device, native, problem);
+}
+
+static norma_status prepare_matrix(opencl_device *device, const norma_problem *problem, norma_dtype dtype,
+                                   tiled_native *native) {
+    const norma_shape shape = {.rows = problem->batch * problem->m,
+                               .k = problem->k,
+                               .n = norma_problem_columns(problem),
+                               .x_dtype = dtype,
+                               .weight_dtype = dtype};
+    norma_limits limits = device->base.limits;
+    limits.target = NORMA_TARGET_OPENCL_MATRIX;
+    const char *reason;
+    const norma_tile *tile = norma_tile_select(NORMA_KERNEL_RMSNORM_LINEAR_TILED, &shape, &limits, &reason);
+    char more[64];
+    native->along_k = problem->part[0].weight.layout.col_stride != 1;
+    snprintf(more, sizeof more, " -DNORMA_MATRIX -DDTYPE=%d%s", (int)dtype, native->along_k ? "" : " -DN_CONTIGUOUS");
+    const norma_status status = find_from(device, tile, more, native);
+    if (status == NORMA_ERROR_UNSUPPORTED) return status;
+    if (!status && (native->kernel->works || opencl_matrix_works(device, dtype, native->along_k, enqueue_trial, native))) {
+        native->kernel->works = true;
+        return NORMA_OK;
+    }
+    return opencl_matrix_give_up(device, tile->name);
+}
+
+static norma_status prepare(opencl_device *device, norma_launch *launch) {
+    const norma_problem *problem = launch->problem;
+    if (norma_tensor_present(&problem->residual))
+        return norma_fail(NORMA_ERROR_UNSUPPORTED, "rmsnorm_linear_tiled takes no residual");
+    tiled_native *native = calloc(1, sizeof *native);
+    if (!native) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a launch");
+    launch->native = native;
+    const norma_dtype half = opencl_matrix_dtype(device, problem);
+    norma_status status = half ? prepare_matrix(device, problem, half, native) : NORMA_ERROR_UNSUPPORTED;
+    if (status == NORMA_ERROR_UNSUPPORTED) status = find_from(device, launch->tile, "", native);
+    if (status == NORMA_ERROR_UNSUPPORTED) status = find(device, &norma_tiles[NORMA_TILE_opencl_cpu_small], "", native);
+    return status;
+}
+
+static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
+    return enqueue_on(device, launch->native, launch->problem);
 }
 
 const opencl_operation opencl_rmsnorm_linear_tiled = {

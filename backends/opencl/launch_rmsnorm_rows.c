@@ -8,7 +8,7 @@
 enum { MOST_THREADS = 256, LEAST_THREADS = 32, THREAD_VALUES = 8, UNIT_ITEMS = 8 };
 
 typedef struct rows_native {
-    const opencl_kernel *kernel;
+    opencl_kernel *kernel;
     int threads;
 } rows_native;
 

@@ -4,14 +4,14 @@
 
 enum { CHUNK_BYTES = 16, GPU_THREADS = 256, GPU_UNIT_GROUPS = 16, CPU_ITEMS = 8 };
 
-static norma_status find(opencl_device *device, const norma_problem *problem, const opencl_kernel **out_kernel) {
+static norma_status find(opencl_device *device, const norma_problem *problem, opencl_kernel **out_kernel) {
     const bool copy = problem->op == NORMA_OP_STREAM_COPY, cpu = device->base.limits.target == NORMA_TARGET_OPENCL_CPU;
     const char *options = copy ? (cpu ? "-DNORMA_COPY -DNORMA_CPU" : "-DNORMA_COPY") : (cpu ? "-DNORMA_CPU" : "");
     return opencl_find(device, "stream", copy ? "stream_copy" : "stream_read", options, out_kernel);
 }
 
 static norma_status prepare(opencl_device *device, norma_launch *launch) {
-    const opencl_kernel *kernel;
+    opencl_kernel *kernel;
     return find(device, launch->problem, &kernel);
 }
 
@@ -31,7 +31,7 @@ static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
         opencl_buffer(&problem->out, &problem->out),
         {sizeof params, &params},
     };
-    const opencl_kernel *kernel;
+    opencl_kernel *kernel;
     const norma_status status = find(device, problem, &kernel);
     if (status) return status;
     const int64_t threads = cpu ? 1 : norma_index_min(GPU_THREADS, (norma_index)kernel->max_threads);

@@ -30,9 +30,8 @@ typedef struct opencl_kernel {
     cl_kernel handle;
     const char *name;
     size_t max_threads; /* of a work-group, as the compiler made it */
+    bool works;         /* a kernel that uses matrix units has shown that it does */
 } opencl_kernel;
-
-typedef enum opencl_tristate { OPENCL_UNTRIED, OPENCL_NO, OPENCL_YES } opencl_tristate;
 
 typedef struct opencl_device {
     norma_device base;
@@ -51,7 +50,7 @@ typedef struct opencl_device {
     cl_event first, last;
 
     bool cache_is_bad;               /* and the log says so already */
-    opencl_tristate matrix;          /* the matrix units are usable: decided when first wanted */
+    bool no_matrix;                  /* the matrix units were tried in vain */
     struct opencl_program *programs; /* built so far */
     opencl_kernel *kernels;
 } opencl_device;
@@ -59,10 +58,10 @@ typedef struct opencl_device {
 /* The kernel `name` of file `stem` built with `options`, built when first asked for. Kernels live as long as the device, and
  * so must the first two texts. */
 norma_status opencl_find(opencl_device *device, const char *stem, const char *name, const char *options,
-                         const opencl_kernel **out_kernel);
+                         opencl_kernel **out_kernel);
 
 /* The kernel `name` in its shape for CPUs. */
-norma_status opencl_find_cpu(opencl_device *device, const char *name, const opencl_kernel **out_kernel);
+norma_status opencl_find_cpu(opencl_device *device, const char *name, opencl_kernel **out_kernel);
 
 /* The most rows of rmsnorm_linear_skinny. */
 #define OPENCL_SKINNY_ROWS 16

@@ -141,7 +141,7 @@ static norma_status make_kernel(opencl_device *device, const opencl_program *pro
 }
 
 norma_status opencl_find(opencl_device *device, const char *stem, const char *name, const char *options,
-                         const opencl_kernel **out_kernel) {
+                         opencl_kernel **out_kernel) {
     opencl_program *program = NULL;
     norma_status status = find_program(device, stem, options, &program);
     if (status) return status;
@@ -163,7 +163,7 @@ norma_status opencl_find(opencl_device *device, const char *stem, const char *na
     return NORMA_OK;
 }
 
-norma_status opencl_find_cpu(opencl_device *device, const char *name, const opencl_kernel **out_kernel) {
+norma_status opencl_find_cpu(opencl_device *device, const char *name, opencl_kernel **out_kernel) {
     const norma_tile *tile = &norma_tiles[NORMA_TILE_opencl_cpu];
     char options[OPTION_BYTES];
     snprintf(options, sizeof options,

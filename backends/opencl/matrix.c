@@ -1,0 +1,105 @@
+/* NVIDIA's matrix units, by inline PTX that its OpenCL compiler takes: a kernel that uses them is built for that vendor
+ * alone, and used only after it has computed a small problem to the bit. The problem has edges in every direction, and rows
+ * of +-2, whose rstd is 1/2 exactly where eps is tiny. */
+#include "matrix.h"
+
+#include <stdlib.h>
+
+#include "../dtype.h"
+
+enum { M = 37, N = 70, K = 72 };
+
+typedef struct trial {
+    uint16_t x[M * K];
+    uint16_t weight[N * K];
+    float out[M * N];
+} trial;
+
+static int x_at(int i, int k) {
+    return (i * 7 + k * 5) % 3 ? 2 : -2;
+}
+
+static int weight_at(int k, int n) {
+    return (k * 11 + n * 13) % 9 - 4;
+}
+
+static void fill(trial *values, norma_dtype dtype, bool along_k) {
+    for (int k = 0; k < K; k++) {
+        for (int i = 0; i < M; i++) norma_store(values->x, dtype, i * K + k, (float)x_at(i, k));
+        for (int n = 0; n < N; n++)
+            norma_store(values->weight, dtype, along_k ? n * K + k : k * N + n, (float)weight_at(k, n));
+    }
+}
+
+static bool is_right(const trial *values) {
+    for (int i = 0; i < M; i++)
+        for (int n = 0; n < N; n++) {
+            int sum = 0;
+            for (int k = 0; k < K; k++) sum += x_at(i, k) * weight_at(k, n);
+            if (values->out[i * N + n] != 0.5F * (float)sum) return false;
+        }
+    return true;
+}
+
+static norma_problem problem_of(cl_mem memory, norma_dtype dtype, bool along_k) {
+    norma_problem problem = {
+        .op = NORMA_OP_RMSNORM_LINEAR, .eps = 1e-37F, .batch = 1, .m = M, .k = K, .desc_parts = 1, .parts = 1};
+    problem.x = (norma_tensor){{memory, offsetof(trial, x)}, norma_layout_strided(dtype, K, 1)};
+    problem.part[0].n = N;
+    problem.part[0].weight = (norma_tensor){{memory, offsetof(trial, weight)},
+                                            along_k ? norma_layout_transposed(dtype, K) : norma_layout_strided(dtype, N, 1)};
+    problem.part[0].out = (norma_tensor){{memory, offsetof(trial, out)}, norma_layout_strided(NORMA_F32, N, 1)};
+    return problem;
+}
+
+static bool run(opencl_device *device, trial *values, const norma_problem *problem, opencl_matrix_launch launch,
+                const void *user) {
+    norma_device *base = &device->base;
+    const norma_buffer memory = {problem->x.buffer.data, 0};
+    return !opencl_upload(base, memory, values, sizeof *values) && !launch(device, user, problem) &&
+           !opencl_download(base, values, memory, sizeof *values) && is_right(values);
+}
+
+bool opencl_matrix_works(opencl_device *device, norma_dtype dtype, bool along_k, opencl_matrix_launch launch,
+                         const void *user) {
+    bool works = false;
+    void *memory = NULL;
+    trial *values = calloc(1, sizeof *values);
+    if (values && !opencl_alloc(&device->base, sizeof *values, &memory)) {
+        const norma_problem problem = problem_of(memory, dtype, along_k);
+        fill(values, dtype, along_k);
+        works = run(device, values, &problem, launch, user);
+        opencl_release(&device->base, memory);
+    }
+    free(values);
+    return works;
+}
+
+norma_dtype opencl_matrix_dtype(const opencl_device *device, const norma_problem *problem) {
+    const norma_dtype dtype = problem->x.layout.dtype;
+    if (!device->is_nvidia || device->no_matrix || (dtype != NORMA_F16 && dtype != NORMA_BF16)) return NORMA_NONE;
+    for (int p = 0; p < problem->parts; p++)
+        if (problem->part[p].weight.layout.dtype != dtype) return NORMA_NONE;
+    return dtype;
+}
+
+norma_status opencl_matrix_give_up(opencl_device *device, const char *name) {
+    norma_log(&device->base.log, NORMA_LOG_WARN, "device %d of backend opencl: the matrix units are not used, because %s %s",
+              device->base.index, name, "does not build or does not compute right");
+    device->no_matrix = true;
+    return norma_fail(NORMA_ERROR_UNSUPPORTED, "%s does not work on device %d", name, device->base.index);
+}
+
+static bool steps_by_chunks(const norma_tensor *tensor, int64_t stride) {
+    return (stride | tensor->layout.batch_stride) % 8 == 0 && tensor->buffer.offset_bytes % 16 == 0;
+}
+
+bool opencl_matrix_suits(const norma_problem *problem, bool along_k) {
+    if (problem->x.layout.col_stride != 1 || !steps_by_chunks(&problem->x, problem->x.layout.row_stride)) return false;
+    for (int p = 0; p < problem->parts; p++) {
+        const norma_layout *weight = &problem->part[p].weight.layout;
+        if ((along_k ? weight->row_stride : weight->col_stride) != 1) return false;
+        if (!steps_by_chunks(&problem->part[p].weight, along_k ? weight->col_stride : weight->row_stride)) return false;
+    }
+    return true;
+}
