@@ -15,6 +15,7 @@
 namespace {
 
 constexpr int threads = 256;
+constexpr int together = 8; /* rows of a thread on their way at a time */
 
 template <typename T, bool vectors>
 NORMA_DEVICE void sum_columns(const norma_sums_params &params) {
@@ -33,17 +34,29 @@ NORMA_DEVICE void sum_columns(const norma_sums_params &params) {
     float sum[width];
     NORMA_UNROLL
     for (int i = 0; i < width; i++) sum[i] = 0.0f;
-    if (column < params.columns) {
-        NORMA_UNROLL4
-        for (norma_index row = begin + group; row < end; row += groups) {
-            const norma_index start = row_offset(params.from, row, params.m);
+    const norma_index last = column < params.columns ? end : begin;
+    for (norma_index row = begin + group; row < last; row += groups * together) {
+        vec16 packed[together];
+        float one[together];
+        NORMA_UNROLL
+        for (int u = 0; u < together; u++) {
+            packed[u] = vec16{{0, 0, 0, 0}};
+            one[u] = 0.0f;
+            if (row + u * groups >= last) continue;
+            const norma_index start = row_offset(params.from, row + u * groups, params.m);
+            if constexpr (vectors)
+                packed[u] = load16_once((const T *)params.from.data + start + column);
+            else
+                one[u] = load_as(params.from.data, params.from_dtype, start + column * params.from.col_stride);
+        }
+        NORMA_UNROLL
+        for (int u = 0; u < together; u++) {
             if constexpr (vectors) {
-                const chunk<T> c = unpack<T>(load16_once((const T *)params.from.data + start + column));
+                const chunk<T> c = unpack<T>(packed[u]);
                 NORMA_UNROLL
                 for (int i = 0; i < width; i++) sum[i] = add_rn(sum[i], c.value[i]);
             } else {
-                sum[0] =
-                    add_rn(sum[0], load_as(params.from.data, params.from_dtype, start + column * params.from.col_stride));
+                sum[0] = add_rn(sum[0], one[u]);
             }
         }
     }

@@ -36,24 +36,25 @@ NORMA_DEVICE float slot_sum(float value, const norma_rows_backward_params &param
     return wave_sum<16>(lane % 16 < params.threads / 32 ? mine[lane % 16] : 0.0f);
 }
 
-/* gamma + offset of one chunk. */
-template <typename T>
-NORMA_DEVICE chunk<T> scale_of(const norma_norm_params &norm, int element) {
+/* t becomes t * (gamma + offset). With `lean` gamma is of dtype T. */
+template <typename T, bool lean>
+NORMA_DEVICE void scale_chunk(const norma_norm_params &norm, int element, chunk<T> &t) {
+    constexpr int width = chunk<T>::width;
+    if (!norm.gamma.data) return;
     chunk<T> c;
-    NORMA_UNROLL
-    for (int j = 0; j < chunk<T>::width; j++) c.value[j] = 1.0f;
-    if (!norm.gamma.data) return c;
-    if (norm.gamma_dtype == dtype_traits<T>::value) {
+    if (lean || norm.gamma_dtype == dtype_traits<T>::value) {
         c = unpack<T>(load16_reused((const T *)norm.gamma.data + element));
     } else {
         NORMA_UNROLL
-        for (int j = 0; j < chunk<T>::width; j += 4) {
+        for (int j = 0; j < width; j += 4) {
             const vec16 v = load16_reused((const float *)norm.gamma.data + element + j);
             NORMA_UNROLL
             for (int e = 0; e < 4; e++) c.value[j + e] = float_from_bits(v.word[e]);
         }
     }
-    return plus_offset(c, norm.gamma_offset);
+    if (norm.gamma_offset != 0.0f) c = plus_offset(c, norm.gamma_offset);
+    NORMA_UNROLL
+    for (int j = 0; j < width; j++) t.value[j] = mul_rn(t.value[j], c.value[j]);
 }
 
 /* The block's line from the sums of its slots, which are added in their order. */
@@ -95,128 +96,125 @@ NORMA_DEVICE void store_line(const norma_rows_backward_params &params, const flo
     }
 }
 
-/* Rows on their way, two for each slot: a thread copies the chunks that it will use itself, so no barrier is needed. */
-template <typename T, int chunks>
-struct row_ring {
-    static constexpr int width = chunk<T>::width;
-    const norma_rows_backward_params &params;
-    const int lane, slot, count;
-    float rstd[2];
-
-    NORMA_DEVICE unsigned place(int stage, int i) const {
-        return shared_address(shared_memory()) + (unsigned)((stage * 2 * chunks + i) * block_threads() + thread_id()) * 16u;
-    }
-    NORMA_DEVICE vec16 held(int stage, int i) const {
-        return *(const vec16 *)(shared_memory() + ((stage * 2 * chunks + i) * block_threads() + thread_id()) * 16);
-    }
-    NORMA_DEVICE void fetch(norma_index base, int stage) {
-        const norma_norm_params &norm = params.norm;
-        const norma_index row = base + slot;
-        rstd[stage] = 0.0f;
-        if (row < norm.rows) {
-            const T *const x = row_of<T>(norm.x, row, norm.m);
-            const T *const dout = row_of<T>(params.dout, row, norm.m);
-            NORMA_UNROLL
-            for (int i = 0; i < chunks; i++) {
-                const int at = lane + i * params.threads;
-                if (at >= count) continue;
-                copy16_async(place(stage, i), x + at * width, true);
-                if (dout) copy16_async(place(stage, chunks + i), dout + at * width, true);
-            }
-            rstd[stage] = *row_of<float>(norm.rstd, row, norm.m);
-        }
-        copy_async_commit();
-    }
-};
+/* Where a row begins; with `lean` there is one batch. */
+template <typename T, bool lean>
+NORMA_DEVICE T *row_in(const norma_view &view, norma_index row, const norma_norm_params &norm) {
+    return (T *)view.data + (lean ? row * view.row_stride : row_offset(view, row, norm.m));
+}
 
 /* x, dout, back and dx of dtype T, gamma of dtype T or fp32, each row contiguous and 16-byte aligned, K a multiple of a
- * chunk.
- */
-template <typename T, int chunks>
-NORMA_DEVICE void backward_rows(const norma_rows_backward_params &params) {
-    constexpr int width = chunk<T>::width;
-    const norma_norm_params &norm = params.norm;
-    grid_wait();
-    grid_launch_dependents();
-
-    /* 1 place */
-    const int slot = thread_id() / params.threads, lane = thread_id() - slot * params.threads;
-    const int count = (int)norm.k / width;
-    const norma_index step = grid_blocks() * params.slots;
+ * chunk. A slot has two rows on their way, in shared memory, where each thread keeps the chunks that it will use itself, so
+ * that no barrier is needed. */
+template <typename T, int chunks, bool lean>
+struct row_walk {
+    static constexpr int width = chunk<T>::width;
+    const norma_rows_backward_params &params;
+    const int slot, lane, count;
+    const unsigned ring;
     float sums[chunks * width];
-    NORMA_UNROLL
-    for (int i = 0; i < chunks * width; i++) sums[i] = 0.0f;
 
-    /* 2 load */
-    norma_index base = block_id() * params.slots;
-    row_ring<T, chunks> ring = {params, lane, slot, count, {0.0f, 0.0f}};
-    ring.fetch(base, 0);
-    ring.fetch(base + step, 1);
-    NORMA_NO_UNROLL
-    for (int turn = 0; base < norm.rows; base += step, turn++) {
-        const int stage = turn & 1;
-        const bool inside = base + slot < norm.rows;
-        const float rstd = stage ? ring.rstd[1] : ring.rstd[0];
-        vec16 packed[chunks], slopes[chunks];
-        copy_async_wait<1>();
+    NORMA_DEVICE explicit row_walk(const norma_rows_backward_params &p)
+        : params(p), slot(thread_id() / p.threads), lane(thread_id() - slot * p.threads), count((int)p.norm.k / width),
+          ring(shared_address(shared_memory()) + (unsigned)thread_id() * 16u) {
         NORMA_UNROLL
-        for (int i = 0; i < chunks; i++) {
-            packed[i] = slopes[i] = vec16{{0, 0, 0, 0}};
-            if (!inside || lane + i * params.threads >= count) continue;
-            packed[i] = ring.held(stage, i);
-            if (params.dout.data) slopes[i] = ring.held(stage, chunks + i);
+        for (int i = 0; i < chunks * width; i++) sums[i] = 0.0f;
+    }
+    /* The i-th chunk's first element. */
+    NORMA_DEVICE int at(int i) const {
+        return (lane + i * params.threads) * width;
+    }
+    NORMA_DEVICE bool has(int i) const {
+        return lane + i * params.threads < count;
+    }
+    NORMA_DEVICE unsigned place(int stage, int i) const {
+        return (unsigned)((stage * 2 * chunks + i) * block_threads()) * 16u;
+    }
+    NORMA_DEVICE vec16 held(int stage, int i) const {
+        return *(const vec16 *)(shared_memory() + thread_id() * 16 + place(stage, i));
+    }
+    /* Sends for a row and returns its rstd. */
+    NORMA_DEVICE float fetch(norma_index row, int stage) {
+        float rstd = 0.0f;
+        if (row < params.norm.rows) {
+            const T *const x = row_in<const T, lean>(params.norm.x, row, params.norm);
+            const T *const dout = row_in<const T, lean>(params.dout, row, params.norm);
+            NORMA_UNROLL
+            for (int i = 0; i < chunks; i++) {
+                if (!has(i)) continue;
+                copy16_async(ring + place(stage, i), x + at(i), true);
+                if (lean || params.dout.data) copy16_async(ring + place(stage, chunks + i), dout + at(i), true);
+            }
+            rstd = *row_in<const float, lean>(params.norm.rstd, row, params.norm);
         }
-
-        /* 3 the sum of p * n, and the columns' sums of dout * n */
+        copy_async_commit();
+        return rstd;
+    }
+    /* 3: n and p of the row in `stage`, the columns' sums, and the thread's part of the row's sum of p * n. */
+    NORMA_DEVICE float add(int stage, float rstd, chunk<T> n[chunks], chunk<T> p[chunks]) {
         float sum = 0.0f;
         NORMA_UNROLL
         for (int i = 0; i < chunks; i++) {
-            const int at = lane + i * params.threads;
-            if (at >= count) continue;
-            const chunk<T> h = unpack<T>(packed[i]), t = unpack<T>(slopes[i]), scale = scale_of<T>(norm, at * width);
+            if (!has(i)) continue;
+            n[i] = unpack<T>(held(stage, i));
+            p[i] = unpack<T>(lean || params.dout.data ? held(stage, chunks + i) : vec16{{0, 0, 0, 0}});
             NORMA_UNROLL
             for (int j = 0; j < width; j++) {
-                const float n = mul_rn(h.value[j], rstd);
-                sum = fma_rn(mul_rn(t.value[j], scale.value[j]), n, sum);
-                sums[i * width + j] = fma_rn(t.value[j], n, sums[i * width + j]);
+                n[i].value[j] = mul_rn(n[i].value[j], rstd);
+                sums[i * width + j] = fma_rn(p[i].value[j], n[i].value[j], sums[i * width + j]);
             }
+            scale_chunk<T, lean>(params.norm, at(i), p[i]);
+            NORMA_UNROLL
+            for (int j = 0; j < width; j++) sum = fma_rn(p[i].value[j], n[i].value[j], sum);
         }
-
-        /* 2 load: the stage is free, for its values have been used */
-        if (stage)
-            ring.fetch(base + 2 * step, 1);
-        else
-            ring.fetch(base + 2 * step, 0);
-        const float mean = mul_rn(slot_sum(sum, params, slot, turn), params.per_element);
-        const norma_index row = inside ? base + slot : 0;
-        T *const dx = row_of<T>(params.dx, row, norm.m);
-        if (!dx || !inside) continue;
-
-        /* 5 scale, 6 store */
-        const T *const back = row_of<T>(params.back, row, norm.m);
+        return sum;
+    }
+    /* 5 and 6 */
+    NORMA_DEVICE void store(norma_index row, float rstd, float mean, const chunk<T> n[chunks], const chunk<T> p[chunks]) {
+        T *const dx = row_in<T, lean>(params.dx, row, params.norm);
+        const T *const back = row_in<const T, lean>(params.back, row, params.norm);
         NORMA_UNROLL
         for (int i = 0; i < chunks; i++) {
-            const int at = lane + i * params.threads;
-            if (at >= count) continue;
-            renew(packed[i]);
-            renew(slopes[i]);
-            const chunk<T> h = unpack<T>(packed[i]), t = unpack<T>(slopes[i]), scale = scale_of<T>(norm, at * width);
+            if (!has(i)) continue;
             chunk<T> slope;
             NORMA_UNROLL
-            for (int j = 0; j < width; j++) {
-                const float p = mul_rn(t.value[j], scale.value[j]);
-                slope.value[j] = mul_rn(rstd, fma_rn(-mul_rn(h.value[j], rstd), mean, p));
-            }
-            if (back) {
-                const chunk<T> added = unpack<T>(load16_once(back + at * width));
+            for (int j = 0; j < width; j++) slope.value[j] = mul_rn(rstd, fma_rn(-n[i].value[j], mean, p[i].value[j]));
+            if (params.back.data) {
+                const chunk<T> added = unpack<T>(load16_once(back + at(i)));
                 NORMA_UNROLL
                 for (int j = 0; j < width; j++) slope.value[j] = add_rn(slope.value[j], added.value[j]);
             }
-            store16_once(dx + at * width, pack(slope));
+            store16_once(dx + at(i), pack(slope));
         }
     }
+};
+
+template <typename T, int chunks, bool lean>
+NORMA_DEVICE void backward_rows(const norma_rows_backward_params &params) {
+    grid_wait();
+    grid_launch_dependents();
+
+    /* 1 place, 2 load */
+    row_walk<T, chunks, lean> walk(params);
+    const norma_index step = grid_blocks() * params.slots;
+    norma_index base = block_id() * params.slots;
+    float rstd = walk.fetch(base + walk.slot, 0), next = walk.fetch(base + step + walk.slot, 1);
+    NORMA_NO_UNROLL
+    for (int turn = 0; base < params.norm.rows; base += step, turn++) {
+        const norma_index row = base + walk.slot;
+        const bool inside = row < params.norm.rows;
+        chunk<T> n[chunks], p[chunks];
+        copy_async_wait<1>();
+        const float sum = inside ? walk.add(turn & 1, rstd, n, p) : 0.0f;
+
+        /* 2 load: the stage is free, for its values have been used */
+        const float later = walk.fetch(row + 2 * step, turn & 1);
+        const float mean = mul_rn(slot_sum(sum, params, walk.slot, turn), params.per_element);
+        if (inside && params.dx.data) walk.store(row, rstd, mean, n, p);
+        rstd = next;
+        next = later;
+    }
     copy_async_wait<0>();
-    if (params.lines) store_line<width, chunks>(params, sums, slot, lane, count);
+    if (params.lines) store_line<chunk<T>::width, chunks>(params, walk.sums, walk.slot, walk.lane, walk.count);
 }
 
 /* Any dtypes, strides and K: a row is read twice, and a block's line lies in memory, where each thread has its own columns.
@@ -268,17 +266,18 @@ NORMA_DEVICE void backward_any(const norma_rows_backward_params &params) {
 
 } // namespace
 
-/* rmsnorm_rows_backward_<dtype>_<chunks of a thread>: 65536 registers are 64 or 128 for each thread. */
-#define BACKWARD_DTYPE(dtype, type)                                                        \
-    NORMA_KERNEL(rmsnorm_rows_backward_##dtype##_1, norma_rows_backward_params, 1024, 1) { \
-        backward_rows<type, 1>(params);                                                    \
-    }                                                                                      \
-    NORMA_KERNEL(rmsnorm_rows_backward_##dtype##_2, norma_rows_backward_params, 1024, 1) { \
-        backward_rows<type, 2>(params);                                                    \
-    }                                                                                      \
-    NORMA_KERNEL(rmsnorm_rows_backward_##dtype##_4, norma_rows_backward_params, 512, 1) {  \
-        backward_rows<type, 4>(params);                                                    \
+/* rmsnorm_rows_backward_<dtype>_<chunks of a thread>, with _lean for one batch, a dout, and gamma of dtype T if any: 65536
+ * registers are 64, 80 or 128 for each thread. */
+#define BACKWARD(dtype, type, chunks, suffix, lean, threads)                                                 \
+    NORMA_KERNEL(rmsnorm_rows_backward_##dtype##_##chunks##suffix, norma_rows_backward_params, threads, 1) { \
+        backward_rows<type, chunks, lean>(params);                                                           \
     }
+#define BACKWARD_DTYPE(dtype, type)             \
+    BACKWARD(dtype, type, 1, , false, 1024)     \
+    BACKWARD(dtype, type, 2, , false, 512)      \
+    BACKWARD(dtype, type, 1, _lean, true, 1024) \
+    BACKWARD(dtype, type, 2, _lean, true, 768)  \
+    BACKWARD(dtype, type, 4, _lean, true, 512)
 
 BACKWARD_DTYPE(f32, float)
 BACKWARD_DTYPE(f16, f16)

@@ -12,8 +12,9 @@ enum {
     LEAST_THREADS = 8,
     ROW_THREADS = 512,         /* the most of a row */
     SHORT_THREADS = 256,       /* of a block whose rows have a group of 32 threads each, or less */
-    BLOCK_THREADS = 1024,      /* of others, with 64 registers a thread */
-    BLOCK_THREADS_4 = 512,     /* and with 128, where a thread has four chunks */
+    BLOCK_THREADS_1 = 1024,    /* of others: 64, 80 or 128 registers a thread, */
+    BLOCK_THREADS_2 = 768,     /* by the chunks of a thread */
+    BLOCK_THREADS_4 = 512,     /* and of the full kernel with two */
     MOST_SLOTS = 8,            /* that wait at barriers of their own */
     RESERVED_BYTES = 2 * 1024, /* of shared memory, for sums */
     ANY_THREADS = 256,
@@ -26,10 +27,16 @@ typedef struct geometry {
     int resident;               /* blocks of a multiprocessor */
 } geometry;
 
+/* One of the kernels and how it shares rows out. */
+typedef struct backward_kernel {
+    geometry geometry;
+    void *function; /* NULL if strides or dtypes forbid it */
+} backward_kernel;
+
 typedef struct backward_native {
-    geometry packed;
-    void *packed_function; /* NULL if strides or dtypes forbid it */
-    void *any_function;
+    backward_kernel lean; /* one batch, a dout, gamma of x's dtype if any */
+    backward_kernel full; /* chunks begin at multiples of 16 bytes */
+    backward_kernel any;
     gpu_sums lines;
 } backward_native;
 
@@ -42,15 +49,17 @@ static unsigned ring_bytes(const geometry *g) {
     return (unsigned)(2 * 2 * g->chunks * g->slots * g->threads * CHUNK_BYTES);
 }
 
-/* False if a row is too long for registers, or two for shared memory. */
-static bool share_out(const gpu_device *device, int64_t chunks, geometry *out) {
-    geometry g = {.chunks = chunks <= 32 ? 1 : chunks <= 2 * ROW_THREADS ? 2 : 4};
+/* Two rows of half a block each suit two chunks a thread. False if a row is too long for registers, or two for shared
+ * memory.
+ */
+static bool share_out(const gpu_device *device, int64_t chunks, bool lean, geometry *out) {
+    geometry g = {.chunks = chunks <= 32 ? 1 : chunks <= BLOCK_THREADS_2 ? 2 : 4};
     const int64_t wanted = norma_ceil_div(chunks, g.chunks);
-    if (wanted > ROW_THREADS) return false;
+    if (wanted > ROW_THREADS || (g.chunks == 4 && !lean)) return false;
     g.threads = LEAST_THREADS;
     while (g.threads < 32 && g.threads < wanted) g.threads *= 2;
     if (wanted > 32) g.threads = (int)norma_ceil_div(wanted, 32) * 32;
-    const int most = g.chunks == 4 ? BLOCK_THREADS_4 : BLOCK_THREADS;
+    const int most = g.chunks == 1 ? BLOCK_THREADS_1 : g.chunks == 2 && lean ? BLOCK_THREADS_2 : BLOCK_THREADS_4;
     g.slots = g.threads <= 32 ? SHORT_THREADS / g.threads : (int)norma_index_min(most / g.threads, MOST_SLOTS);
     const int64_t shared = device->base.limits.shared_bytes - RESERVED_BYTES;
     while (g.slots > 1 && ring_bytes(&g) > shared) g.slots--;
@@ -88,20 +97,24 @@ static int64_t block_count(const gpu_device *device, const norma_problem *proble
     return norma_index_min(most, norma_ceil_div(problem->batch * problem->m, slots));
 }
 
-static int64_t any_blocks(const gpu_device *device, const norma_problem *problem) {
-    return block_count(device, problem, 1, ANY_BLOCKS);
-}
-
-static int64_t packed_blocks(const gpu_device *device, const norma_problem *problem, const geometry *g) {
+static int64_t blocks_of(const gpu_device *device, const norma_problem *problem, const geometry *g) {
     return block_count(device, problem, g->slots, g->resident);
 }
 
-static norma_status find_packed(gpu_device *device, const norma_problem *problem, backward_native *native) {
+static bool suits_lean(const norma_problem *problem) {
+    const norma_dtype gamma = problem->gamma.layout.dtype;
+    return problem->batch == 1 && norma_tensor_present(&problem->dout) &&
+           (gamma == NORMA_NONE || gamma == problem->x.layout.dtype);
+}
+
+static norma_status find_packed(gpu_device *device, const norma_problem *problem, bool lean, backward_kernel *out) {
     char name[64];
-    if (!is_packed(problem) || !share_out(device, problem->k / chunk_width(problem), &native->packed)) return NORMA_OK;
-    snprintf(name, sizeof name, "rmsnorm_rows_backward_%s_%d", norma_dtype_name(problem->x.layout.dtype),
-             native->packed.chunks);
-    return gpu_find(device, name, ring_bytes(&native->packed), &native->packed_function);
+    if (!is_packed(problem) || (lean && !suits_lean(problem)) ||
+        !share_out(device, problem->k / chunk_width(problem), lean, &out->geometry))
+        return NORMA_OK;
+    snprintf(name, sizeof name, "rmsnorm_rows_backward_%s_%d%s", norma_dtype_name(problem->x.layout.dtype),
+             out->geometry.chunks, lean ? "_lean" : "");
+    return gpu_find(device, name, ring_bytes(&out->geometry), &out->function);
 }
 
 static norma_status prepare(gpu_device *device, norma_launch *launch) {
@@ -111,14 +124,17 @@ static norma_status prepare(gpu_device *device, norma_launch *launch) {
     backward_native *native = calloc(1, sizeof *native);
     if (!native) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a launch");
     launch->native = native;
-    norma_status status = find_packed(device, problem, native);
-    if (!status) status = gpu_find(device, "rmsnorm_rows_backward_any", 0, &native->any_function);
+    native->any.geometry = (geometry){.threads = ANY_THREADS, .slots = 1, .resident = ANY_BLOCKS};
+    norma_status status = find_packed(device, problem, true, &native->lean);
+    if (!status) status = find_packed(device, problem, false, &native->full);
+    if (!status) status = gpu_find(device, "rmsnorm_rows_backward_any", 0, &native->any.function);
     if (!status) status = gpu_sums_find(device, NORMA_F32, &native->lines);
     if (status || !norma_tensor_present(&problem->dgamma)) return status;
-    int64_t lines = any_blocks(device, problem);
-    if (native->packed_function) {
-        const int64_t packed = packed_blocks(device, problem, &native->packed);
-        if (packed > lines) lines = packed;
+    const backward_kernel *const kernels[] = {&native->lean, &native->full, &native->any};
+    int64_t lines = 0;
+    for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
+        const int64_t blocks = kernels[i]->function ? blocks_of(device, problem, &kernels[i]->geometry) : 0;
+        if (blocks > lines) lines = blocks;
     }
     launch->workspace_bytes = (size_t)(lines * problem->k) * sizeof(float);
     return NORMA_OK;
@@ -147,10 +163,12 @@ static norma_status add_up_lines(gpu_device *device, const norma_launch *launch,
 static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
     const norma_problem *problem = launch->problem;
     const backward_native *native = launch->native;
-    const bool packed = native->packed_function && is_packed(problem);
-    const geometry any = {.chunks = 0, .threads = ANY_THREADS, .slots = 1};
-    const geometry *g = packed ? &native->packed : &any;
-    const int64_t blocks = packed ? packed_blocks(device, problem, g) : any_blocks(device, problem);
+    const bool packed = is_packed(problem);
+    const backward_kernel *chosen = packed && native->lean.function && suits_lean(problem) ? &native->lean
+                                    : packed && native->full.function                      ? &native->full
+                                                                                           : &native->any;
+    const geometry *g = &chosen->geometry;
+    const int64_t blocks = blocks_of(device, problem, g);
     const bool lines = norma_tensor_present(&problem->dgamma);
     const norma_rows_backward_params params = {
         .norm = gpu_norm_params(problem),
@@ -166,10 +184,10 @@ static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
         .dx_dtype = (int)problem->dx.layout.dtype,
     };
     const gpu_kernel kernel = {
-        .function = packed ? native->packed_function : native->any_function,
+        .function = chosen->function,
         .grid = {(unsigned)blocks, 1, 1},
         .block = {(unsigned)(g->slots * g->threads), 1, 1},
-        .shared_bytes = packed ? ring_bytes(g) : 0,
+        .shared_bytes = chosen == &native->any ? 0 : ring_bytes(g),
         .overlap = true,
     };
     const norma_status status = gpu_enqueue(device, &kernel, &params, sizeof params);
