@@ -27,20 +27,15 @@ static int cpu_columns(const opencl_device *device, const norma_problem *problem
 
 static norma_status find(opencl_device *device, const norma_problem *problem, skinny_native *native) {
     static const char stem[] = "rmsnorm_linear_skinny";
-    char options[64];
+    char more[48];
     int rows = 1;
     while (rows < problem->batch * problem->m) rows *= 4;
     native->columns = cpu_columns(device, problem);
     native->threads = 1;
     if (device->base.limits.target == NORMA_TARGET_OPENCL_CPU) return opencl_find_cpu(device, stem, &native->kernel);
     native->columns = GPU_COLUMNS;
-    for (native->threads = GPU_THREADS; native->threads > 0; native->threads /= 2) {
-        if (native->threads > device->base.limits.max_threads) continue;
-        snprintf(options, sizeof options, "-DROWS=%d -DCOLUMNS=%d -DTHREADS=%d", rows, GPU_COLUMNS, native->threads);
-        const norma_status status = opencl_find(device, stem, stem, options, &native->kernel);
-        if (status || (size_t)native->threads <= native->kernel->max_threads) return status;
-    }
-    return norma_fail(NORMA_ERROR_UNSUPPORTED, "%s: device %d runs no work-group", stem, device->base.index);
+    snprintf(more, sizeof more, " -DROWS=%d -DCOLUMNS=%d", rows, GPU_COLUMNS);
+    return opencl_find_threads(device, stem, more, GPU_THREADS, &native->kernel, &native->threads);
 }
 
 static norma_status prepare(opencl_device *device, norma_launch *launch) {

@@ -1,6 +1,5 @@
 /* Launches rmsnorm_rows: on a GPU one work-group to a row, its size by K alone, so that a row's bits do not depend on M; on
  * a CPU a few work-items for each unit, which share the rows. */
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "opencl.h"
@@ -17,16 +16,9 @@ static norma_status find(opencl_device *device, int64_t k, rows_native *native) 
         native->threads = 1;
         return opencl_find_cpu(device, "rmsnorm_rows", &native->kernel);
     }
-    native->threads = LEAST_THREADS;
-    while (native->threads < MOST_THREADS && (int64_t)native->threads * THREAD_VALUES < k) native->threads *= 2;
-    for (; native->threads > 0; native->threads /= 2) {
-        char options[32];
-        snprintf(options, sizeof options, "-DTHREADS=%d", native->threads);
-        if (native->threads > device->base.limits.max_threads) continue;
-        const norma_status status = opencl_find(device, "rmsnorm_rows", "rmsnorm_rows", options, &native->kernel);
-        if (status || (size_t)native->threads <= native->kernel->max_threads) return status;
-    }
-    return norma_fail(NORMA_ERROR_UNSUPPORTED, "rmsnorm_rows: device %d runs no work-group", device->base.index);
+    int threads = LEAST_THREADS;
+    while (threads < MOST_THREADS && (int64_t)threads * THREAD_VALUES < k) threads *= 2;
+    return opencl_find_threads(device, "rmsnorm_rows", "", threads, &native->kernel, &native->threads);
 }
 
 static norma_status prepare(opencl_device *device, norma_launch *launch) {

@@ -63,6 +63,11 @@ norma_status opencl_find(opencl_device *device, const char *stem, const char *na
 /* The kernel `name` in its shape for CPUs. */
 norma_status opencl_find_cpu(opencl_device *device, const char *name, opencl_kernel **out_kernel);
 
+/* The same for a kernel that takes its work-group's size as -DTHREADS: of `threads`, or the nearest half of it, and half of
+ * that, that the device can run. `more` are further options, each after a space. */
+norma_status opencl_find_threads(opencl_device *device, const char *stem, const char *more, int threads,
+                                 opencl_kernel **out_kernel, int *out_threads);
+
 /* The most rows of rmsnorm_linear_skinny. */
 #define OPENCL_SKINNY_ROWS 16
 

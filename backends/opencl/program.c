@@ -163,6 +163,18 @@ norma_status opencl_find(opencl_device *device, const char *stem, const char *na
     return NORMA_OK;
 }
 
+norma_status opencl_find_threads(opencl_device *device, const char *stem, const char *more, int threads,
+                                 opencl_kernel **out_kernel, int *out_threads) {
+    for (*out_threads = threads; *out_threads > 0; *out_threads /= 2) {
+        char options[OPTION_BYTES];
+        if (*out_threads > device->base.limits.max_threads) continue;
+        snprintf(options, sizeof options, "-DTHREADS=%d%s", *out_threads, more);
+        const norma_status status = opencl_find(device, stem, stem, options, out_kernel);
+        if (status || (size_t)*out_threads <= (*out_kernel)->max_threads) return status;
+    }
+    return norma_fail(NORMA_ERROR_UNSUPPORTED, "%s: device %d runs no work-group", stem, device->base.index);
+}
+
 norma_status opencl_find_cpu(opencl_device *device, const char *name, opencl_kernel **out_kernel) {
     const norma_tile *tile = &norma_tiles[NORMA_TILE_opencl_cpu];
     char options[OPTION_BYTES];
