@@ -7,3 +7,7 @@
 #include "rmsnorm_linear_skinny.cl"
 
 #include "rmsnorm_linear_tiled.cl"
+
+#include "rmsnorm_rows_backward.cl"
+
+#include "column_sums.cl"

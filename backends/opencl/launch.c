@@ -5,9 +5,9 @@
 #include "opencl.h"
 
 static const opencl_operation *operation_for(norma_kernel kernel) {
-    static const opencl_operation *const operations[] = {&opencl_rmsnorm_rows,         &opencl_rmsnorm_linear_skinny,
-                                                         &opencl_rmsnorm_linear_tiled, &opencl_linear_blas,
-                                                         &opencl_fold_gamma,           &opencl_stream};
+    static const opencl_operation *const operations[] = {
+        &opencl_rmsnorm_rows, &opencl_rmsnorm_linear_skinny, &opencl_rmsnorm_linear_tiled, &opencl_linear_blas,
+        &opencl_fold_gamma,   &opencl_rmsnorm_rows_backward, &opencl_column_sums,          &opencl_stream};
     for (size_t i = 0; i < sizeof operations / sizeof *operations; i++)
         if (operations[i]->kernel == kernel) return operations[i];
     return NULL;

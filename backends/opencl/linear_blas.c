@@ -25,7 +25,7 @@ static norma_status prepare(opencl_device *device, norma_launch *launch) {
     const norma_problem *problem = launch->problem;
     matrix ignored;
     (void)device;
-    if (problem->op != NORMA_OP_LINEAR) return refuse("computes a plain product");
+    if (!norma_problem_is_plain(problem)) return refuse("computes a plain product");
     if (!norma_clblast_get()) return refuse("finds no CLBlast library on this machine");
     if (!matrix_of(&problem->x.layout, problem->m, problem->k, &ignored))
         return refuse("needs x in f32, contiguous in one direction");
@@ -53,8 +53,8 @@ static norma_status multiply(opencl_device *device, const norma_problem *problem
     const int result = norma_clblast_get()->sgemm(
         CLBLAST_ROW_MAJOR, a.row_major ? CLBLAST_NO_TRANS : CLBLAST_TRANS, b.row_major ? CLBLAST_NO_TRANS : CLBLAST_TRANS,
         (size_t)problem->m, (size_t)part->n, (size_t)problem->k, 1.0F, problem->x.buffer.data, offset_of(&problem->x, batch),
-        a.ld, part->weight.buffer.data, offset_of(&part->weight, 0), b.ld, 0.0F, part->out.buffer.data,
-        offset_of(&part->out, batch), c.ld, &queue, device->timing ? &event : NULL);
+        a.ld, part->weight.buffer.data, offset_of(&part->weight, 0), b.ld, problem->accumulate ? 1.0F : 0.0F,
+        part->out.buffer.data, offset_of(&part->out, batch), c.ld, &queue, device->timing ? &event : NULL);
     if (result) return norma_fail(NORMA_ERROR_DEVICE, "CLBlastSgemm failed with %d", result);
     if (event) opencl_keep_event(device, event);
     return NORMA_OK;

@@ -104,6 +104,17 @@ void opencl_linear_arguments(const norma_problem *problem, const void *params, s
 /* A buffer for an argument: an absent tensor gets `instead`, since not every driver takes NULL; kernels do not touch it. */
 opencl_argument opencl_buffer(const norma_tensor *tensor, const norma_tensor *instead);
 
+/* column_sums, as this and other operations launch it; found by opencl_sums_find, which is for prepare. `from` and `to` are
+ * cl_mem. */
+typedef struct opencl_sums {
+    opencl_kernel *kernel;
+    int columns, threads; /* of a work-group */
+} opencl_sums;
+
+norma_status opencl_sums_find(opencl_device *device, opencl_sums *out_sums);
+norma_status opencl_sums_enqueue(opencl_device *device, const opencl_sums *sums, void *from, void *to,
+                                 const norma_cl_sums *params);
+
 /* prepare sizes and builds, launch enqueues; launch->native is freed by free(). */
 typedef struct opencl_operation {
     norma_kernel kernel;
@@ -116,6 +127,8 @@ extern const opencl_operation opencl_rmsnorm_linear_skinny;
 extern const opencl_operation opencl_rmsnorm_linear_tiled;
 extern const opencl_operation opencl_linear_blas;
 extern const opencl_operation opencl_fold_gamma;
+extern const opencl_operation opencl_rmsnorm_rows_backward;
+extern const opencl_operation opencl_column_sums;
 extern const opencl_operation opencl_stream;
 
 /* Slots of the backend, as backend.h says. */

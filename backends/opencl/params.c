@@ -31,12 +31,13 @@ norma_cl_norm opencl_norm_params(const norma_problem *problem) {
         .gamma_dtype = (int)problem->gamma.layout.dtype,
         .h_dtype = (int)norma_problem_h_dtype(problem),
         .has_rstd = norma_tensor_present(&problem->rstd),
-        .plain = problem->op == NORMA_OP_LINEAR,
+        .plain = norma_problem_is_plain(problem),
     };
 }
 
 norma_cl_linear opencl_linear_params(const norma_problem *problem) {
-    norma_cl_linear params = {.norm = opencl_norm_params(problem), .parts = problem->parts};
+    norma_cl_linear params = {
+        .norm = opencl_norm_params(problem), .parts = problem->parts, .accumulate = problem->accumulate};
     for (int p = 0; p < problem->parts; p++) {
         const norma_part *part = &problem->part[p];
         params.part[p] = (norma_cl_part){

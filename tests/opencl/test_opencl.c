@@ -256,6 +256,9 @@ static void small_devices_get_smaller_tiles(void **state) {
     few.m = 3;
     test_case norm = product;
     norm.op = NORMA_OP_RMSNORM;
+    test_case gradients = product;
+    gradients.op = NORMA_OP_RMSNORM_BACKWARD;
+    gradients.dx = gradients.dgamma = NORMA_BF16;
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
         faults.local_bytes = limits[i].local_bytes;
         faults.threads = limits[i].threads;
@@ -264,6 +267,7 @@ static void small_devices_get_smaller_tiles(void **state) {
         expect_right(&product, context);
         expect_right(&few, context);
         expect_right(&norm, context);
+        expect_right(&gradients, context);
         norma_context_destroy(context);
     }
 }

@@ -1,0 +1,78 @@
+/* Launches column_sums: once for few rows; for many, once over pieces of them and once over the lines of sums that the
+ * pieces leave in the workspace. How rows are cut follows from their number alone. */
+#include <stdlib.h>
+
+#include "opencl.h"
+
+static const char stem[] = "column_sums";
+
+enum {
+    THREADS = 256,
+    PIECE_ROWS = 128, /* at least */
+    MOST_PIECES = 64
+};
+
+norma_status opencl_sums_find(opencl_device *device, opencl_sums *out_sums) {
+    *out_sums = (opencl_sums){.columns = NORMA_CL_SUM_COLUMNS, .threads = 1};
+    if (device->base.limits.target == NORMA_TARGET_OPENCL_CPU) return opencl_find_cpu(device, stem, &out_sums->kernel);
+    const norma_status status = opencl_find_threads(device, stem, "", THREADS, &out_sums->kernel, &out_sums->threads);
+    out_sums->columns = (int)norma_index_min(out_sums->threads, NORMA_CL_SUM_LANES);
+    return status;
+}
+
+norma_status opencl_sums_enqueue(opencl_device *device, const opencl_sums *sums, void *from, void *to,
+                                 const norma_cl_sums *params) {
+    const opencl_argument arguments[] = {{sizeof(cl_mem), &from}, {sizeof(cl_mem), &to}, {sizeof *params, params}};
+    const int64_t pieces = norma_ceil_div(params->rows, params->piece_rows);
+    return opencl_enqueue(device, sums->kernel, pieces * norma_ceil_div(params->columns, sums->columns), sums->threads,
+                          arguments, sizeof arguments / sizeof *arguments);
+}
+
+/* At most; fewer rows have no more. */
+static int64_t pieces_of(int64_t rows) {
+    return norma_index_min(norma_ceil_div(rows, PIECE_ROWS), MOST_PIECES);
+}
+
+static norma_status prepare(opencl_device *device, norma_launch *launch) {
+    const norma_problem *problem = launch->problem;
+    const int64_t pieces = pieces_of(problem->batch * problem->m);
+    if (pieces > 1) launch->workspace_bytes = (size_t)(pieces * problem->k) * sizeof(float);
+    launch->native = calloc(1, sizeof(opencl_sums));
+    if (!launch->native) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a launch");
+    return opencl_sums_find(device, launch->native);
+}
+
+static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
+    const norma_problem *problem = launch->problem;
+    const opencl_sums *sums = launch->native;
+    const int64_t rows = problem->batch * problem->m;
+    const norma_cl_sums whole = {
+        .from = opencl_view(&problem->x),
+        .to = opencl_view(&problem->out),
+        .rows = rows,
+        .m = problem->m,
+        .columns = problem->k,
+        .piece_rows = norma_ceil_div(rows, pieces_of(rows)),
+        .from_dtype = (int)problem->x.layout.dtype,
+        .to_dtype = (int)problem->out.layout.dtype,
+        .accumulate = problem->accumulate,
+    };
+    const int64_t pieces = norma_ceil_div(rows, whole.piece_rows);
+    if (pieces == 1) return opencl_sums_enqueue(device, sums, problem->x.buffer.data, problem->out.buffer.data, &whole);
+
+    const norma_cl_view lines = {
+        .start = (norma_index)(launch->workspace.offset_bytes / sizeof(float)), .row_stride = problem->k, .col_stride = 1};
+    norma_cl_sums cut = whole, last = whole;
+    cut.to = last.from = lines;
+    cut.to_dtype = last.from_dtype = NORMA_F32;
+    cut.accumulate = 0;
+    last.rows = last.m = last.piece_rows = pieces;
+    const norma_status status = opencl_sums_enqueue(device, sums, problem->x.buffer.data, launch->workspace.data, &cut);
+    return status ? status : opencl_sums_enqueue(device, sums, launch->workspace.data, problem->out.buffer.data, &last);
+}
+
+const opencl_operation opencl_column_sums = {
+    .kernel = NORMA_KERNEL_COLUMN_SUMS,
+    .prepare = prepare,
+    .launch = enqueue,
+};

@@ -1,0 +1,84 @@
+/* The sum over the rows of a matrix: one tile of columns and one piece of the rows to a work-group. If there are several
+ * pieces, each writes a line of fp32 sums, and a second launch adds up the lines.
+ *
+ *                      columns
+ *              +--------------------------+
+ *      group 0 | row 0   row G   row 2G   |      GPU: a thread adds up its column of every G-th row; then the groups' sums
+ *      group 1 | row 1   row G+1          |      are added in their order.
+ *        :     |                          |
+ *              +--------------------------+      CPU: a work-item to a tile, sixteen columns at a time, row after row.
+ *
+ * Steps, by the names of tile_index.h: 1 place  2 load  4 multiply (here: add)  6 store. The order of the sum follows from
+ * the launch's geometry. */
+#ifdef NORMA_CPU
+
+#include "vector.clh"
+
+enum { SUM_VECTORS = NORMA_CL_SUM_COLUMNS / LANES };
+
+__kernel __attribute__((reqd_work_group_size(1, 1, 1)))
+void column_sums(norma_input from, norma_output to, const norma_cl_sums params) {
+    /* 1 place */
+    const norma_index tiles = norma_ceil_div(params.columns, NORMA_CL_SUM_COLUMNS);
+    const norma_index piece = get_group_id(0) / tiles, column = get_group_id(0) % tiles * NORMA_CL_SUM_COLUMNS;
+    const norma_index begin = piece * params.piece_rows;
+    const norma_index end = norma_index_min(begin + params.piece_rows, params.rows);
+    const norma_index columns = norma_tile_extent(column, NORMA_CL_SUM_COLUMNS, params.columns);
+    const int vectors = (int)norma_ceil_div(columns, LANES);
+    /* 2 load, 4 multiply: add */
+    float16 sum[SUM_VECTORS];
+    for (int v = 0; v < SUM_VECTORS; v++) sum[v] = (float16)(0.0f);
+    for (norma_index row = begin; row < end; row++) {
+        const norma_index start = norma_row_start(&params.from, params.m, row), stride = params.from.col_stride;
+        for (int v = 0; v < vectors; v++)
+            sum[v] +=
+                norma_load16(from, params.from_dtype, start + (column + v * LANES) * stride, stride, columns - v * LANES);
+    }
+    /* 6 store */
+    const norma_index start = params.to.start + piece * params.to.row_stride, stride = params.to.col_stride;
+    for (int v = 0; v < vectors; v++) {
+        const norma_index at = start + (column + v * LANES) * stride, count = columns - v * LANES;
+        if (params.accumulate) sum[v] += norma_load16(to, params.to_dtype, at, stride, count);
+        norma_store16(to, params.to_dtype, at, stride, count, sum[v]);
+    }
+}
+
+#else
+
+#include "platform.clh"
+
+enum { SUM_LANES = THREADS < NORMA_CL_SUM_LANES ? THREADS : NORMA_CL_SUM_LANES, SUM_GROUPS = THREADS / SUM_LANES };
+
+__kernel __attribute__((reqd_work_group_size(THREADS, 1, 1)))
+void column_sums(norma_input from, norma_output to, const norma_cl_sums params) {
+    __local float sums[THREADS];
+    /* 1 place */
+    const int lane = get_local_id(0) % SUM_LANES, group = get_local_id(0) / SUM_LANES;
+    const norma_index tiles = norma_ceil_div(params.columns, SUM_LANES);
+    const norma_index piece = get_group_id(0) / tiles, column = get_group_id(0) % tiles * SUM_LANES + lane;
+    const norma_index begin = piece * params.piece_rows + group;
+    const norma_index end = norma_index_min((piece + 1) * params.piece_rows, params.rows);
+    const bool inside = column < params.columns;
+    /* 2 load, 4 multiply: add */
+    float sum = 0.0f;
+    norma_index within = begin % params.m; /* of the batch */
+    norma_index at = norma_row_start(&params.from, params.m, begin) + column * params.from.col_stride;
+    for (norma_index row = begin; row < end && inside; row += SUM_GROUPS) {
+        sum += norma_load(from, params.from_dtype, at);
+        at += SUM_GROUPS * params.from.row_stride;
+        for (within += SUM_GROUPS; within >= params.m; within -= params.m)
+            at += params.from.batch_stride - params.m * params.from.row_stride;
+    }
+    sums[get_local_id(0)] = sum;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    /* 6 store */
+    if (group == 0 && inside) {
+        float total = 0.0f;
+        for (int g = 0; g < SUM_GROUPS; g++) total += sums[g * SUM_LANES + lane];
+        const norma_index store = params.to.start + piece * params.to.row_stride + column * params.to.col_stride;
+        if (params.accumulate) total += norma_load(to, params.to_dtype, store);
+        norma_store(to, params.to_dtype, store, total);
+    }
+}
+
+#endif
