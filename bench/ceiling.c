@@ -56,8 +56,13 @@ norma_status bench_ceiling_stream(bench_ceiling *ceiling, bench_operands *operan
     if (bytes > fits) bytes = fits;
     const int64_t rows = bytes / (STREAM_COLUMNS * 4) + 1;
     const bench_case copy = {.op = NORMA_OP_RMSNORM, .dtype = NORMA_F32, .folded = true, .m = rows, .k = STREAM_COLUMNS};
-    const bench_case read = {
-        .op = NORMA_OP_RMSNORM_LINEAR, .dtype = NORMA_F32, .folded = true, .m = 1, .k = STREAM_COLUMNS, .n = rows};
+    const bench_case read = {.op = NORMA_OP_RMSNORM_LINEAR,
+                             .dtype = NORMA_F32,
+                             .folded = true,
+                             .m = 1,
+                             .k = STREAM_COLUMNS,
+                             .n = rows,
+                             .parts = {1, {rows}}};
     const double tensor_bytes = (double)(rows * STREAM_COLUMNS * 4);
     double us;
     norma_status status = time_stream(operands, &copy, seconds, &us);
@@ -82,8 +87,13 @@ static norma_status time_product(bench_operands *operands, const bench_case *whi
 static norma_status measure_product(bench_operands *operands, norma_dtype dtype, double seconds, double *out_tflops) {
     *out_tflops = NAN;
     for (int64_t size = PRODUCT_SMALLEST; size <= PRODUCT_LARGEST && !bench_interrupted(); size *= 2) {
-        const bench_case which = {
-            .op = NORMA_OP_RMSNORM_LINEAR, .dtype = dtype, .folded = true, .m = size, .k = size, .n = size};
+        const bench_case which = {.op = NORMA_OP_RMSNORM_LINEAR,
+                                  .dtype = dtype,
+                                  .folded = true,
+                                  .m = size,
+                                  .k = size,
+                                  .n = size,
+                                  .parts = {1, {size}}};
         double us;
         const norma_status status = time_product(operands, &which, seconds, &us);
         if (status == NORMA_ERROR_OUT_OF_MEMORY) break;

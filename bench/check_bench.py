@@ -19,7 +19,7 @@ import tempfile
 import time
 
 # Small, quick, and with every kind of row; --memory keeps the operands small, so no row can be cold.
-SHAPES = ["--shape", "1,64,48", "--shape", "33,111,65", "--shape", "7,213"]
+SHAPES = ["--shape", "1,64,48", "--shape", "33,111,40+24+1", "--shape", "7,213"]
 COMMON = ["--backend", "cpu", "--memory", "96", "--time", "0.02"]
 EXPECTED_ROWS = 3 * 3 * 3  # shapes, dtypes, contracts
 
@@ -75,6 +75,10 @@ def check_row(row):
     expect(row["cache"] == "warm", f"{name} is said to be {row['cache']} although its operands fit the cache")
     expect(row["kernel"], f"{name} has no kernel")
     linear = row["n"] is not None
+    expect(row["parts"] is None or sum(map(int, row["parts"].split("+"))) == row["n"], f"{name}: parts are {row['parts']}")
+    special = bool(row["parts"]) or row["contract"] != "deferred" or row["batch_invariant"]
+    for field in ("base_us", "base_ratio"):
+        expect((row[field] is not None) == special, f"{name}: {field} is {row[field]}")
     expect(row["op"] == ("rmsnorm_linear" if linear else "rmsnorm"), f"{name} is an {row['op']}")
     expect((row["norm_us"] is not None) == linear, f"{name}: norm_us is {row['norm_us']}")
     peers = [row[field] for field in ("pair_us", "pair_err", "pair_kernel", "speedup", "gemm_us", "gemm_ratio")]
@@ -121,6 +125,10 @@ def check_jsonl(programs):
     expect([row["folded"] for row in rows] == [False, True], "--folded all does not give both")
     for row in rows:
         check_row(row)
+    invariant = run([programs.bench, *COMMON, "--shape", "4,64,64", "--invariant", "--dtype", "f32", "--format", "jsonl"])
+    row = json.loads(invariant.stdout)
+    expect(row["batch_invariant"] is True, "--invariant is not in the row")
+    check_row(row)
 
 
 def check_csv(programs):
@@ -159,6 +167,7 @@ def check_options(programs):
         ["--nonsense"], ["stray"], ["--suite"], ["--suite", "nonsense"], ["--suite", ""], ["--dtype", "f64"],
         ["--dtype", "f32,"], ["--contract", "thrice"], ["--op", "linear"], ["--folded", "maybe"], ["--scale", "huge"],
         ["--format", "xml"], ["--shape", "1"], ["--shape", "1,2,3,4"], ["--shape", "1,0,3"], ["--shape", "1,-2"],
+        ["--shape", "1,2,"], ["--shape", "1,2,3+"], ["--shape", "1,2+3"], ["--shape", "1,2,1+1+1+1+1"],
         ["--shape", "a,b"], ["--shape", "1,2,99999999999"], ["--time", "0"], ["--time", "nan"], ["--time", "x"],
         ["--seed", "-1"], ["--threads", "0"], ["--memory", "0"], ["--backend", "nonsense"], ["--backend", "cpu:9"],
         ["--backend", "cpu:x"],

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "dtype.h"
 #include "front/validate.h"
 
 static norma_rmsnorm_desc norm_desc(const bench_case *which) {
@@ -11,9 +12,14 @@ static norma_rmsnorm_desc norm_desc(const bench_case *which) {
     desc.k = which->k;
     desc.max_rows = which->m;
     desc.contract = which->contract;
+    if (which->batch_invariant) desc.flags = NORMA_BATCH_INVARIANT;
     desc.x.dtype = desc.out.dtype = which->dtype;
     if (!which->folded) desc.gamma.dtype = which->dtype;
     return desc;
+}
+
+static bool is_norma(bench_role role) {
+    return role == BENCH_NORMA || role == BENCH_BASE;
 }
 
 /* W lies as nn.Linear stores it. */
@@ -22,12 +28,16 @@ static norma_rmsnorm_linear_desc linear_desc(bench_role role, const bench_case *
     desc.k = which->k;
     desc.max_rows = which->m;
     desc.contract = which->contract;
-    if (which->weights_static && role == BENCH_NORMA) desc.flags = NORMA_WEIGHTS_STATIC;
+    if (which->weights_static && is_norma(role)) desc.flags |= NORMA_WEIGHTS_STATIC;
+    if (which->batch_invariant && is_norma(role)) desc.flags |= NORMA_BATCH_INVARIANT;
     desc.x.dtype = which->dtype;
     if (!which->folded && role != BENCH_GEMM) desc.gamma.dtype = which->dtype;
-    desc.part[0].n = which->n;
-    desc.part[0].weight = norma_layout_transposed(which->dtype, which->k);
-    desc.part[0].out.dtype = which->dtype;
+    desc.parts = which->parts.count;
+    for (int p = 0; p < which->parts.count; p++) {
+        desc.part[p].n = which->parts.n[p];
+        desc.part[p].weight = norma_layout_transposed(which->dtype, which->k);
+        desc.part[p].out.dtype = which->dtype;
+    }
     return desc;
 }
 
@@ -89,6 +99,26 @@ static norma_status problem_of(bench_role role, const bench_case *which, norma_p
     return status;
 }
 
+/* The case with nothing special asked for. */
+static bench_case base_of(const bench_case *which) {
+    bench_case base = *which;
+    base.contract = NORMA_ROUND_DEFERRED;
+    base.batch_invariant = false;
+    if (which->parts.count > 1) base.parts = (bench_parts){1, {which->n}};
+    return base;
+}
+
+static bool has_base(const bench_case *which) {
+    const bool special = which->contract != NORMA_ROUND_DEFERRED || which->batch_invariant || which->parts.count > 1;
+    return special && !bench_case_is_backward(which);
+}
+
+/* What a role is measured for. */
+static bool takes_part(bench_role role, const bench_case *which) {
+    if (role == BENCH_BASE) return has_base(which);
+    return which->op == NORMA_OP_RMSNORM_LINEAR || role == BENCH_NORMA || role == BENCH_STREAM;
+}
+
 static norma_status create_norma(bench_contender *contender, const bench_case *which, const char *route) {
     norma_context *context = contender->operands->context;
     if (route) return norma_plan_create(context, &contender->problem, which->m, route, &contender->plan);
@@ -132,12 +162,14 @@ norma_status bench_contender_create(bench_contender *contender, bench_role role,
                                     const bench_operands *operands, const char *route) {
     memset(contender, 0, sizeof *contender);
     contender->operands = operands;
-    if (which->op != NORMA_OP_RMSNORM_LINEAR && role != BENCH_NORMA && role != BENCH_STREAM) return NORMA_OK;
-    contender->public_entry = role == BENCH_NORMA;
+    if (!takes_part(role, which)) return NORMA_OK;
+    contender->public_entry = is_norma(role);
+    const bench_case base = base_of(which);
+    if (role == BENCH_BASE) which = &base;
 
     norma_status status = problem_of(role, which, &contender->problem);
     if (status != NORMA_OK) return status;
-    status = role == BENCH_NORMA ? create_norma(contender, which, route) : create_peer(contender, role);
+    status = is_norma(role) ? create_norma(contender, which, route) : create_peer(contender, role);
     if (status == NORMA_ERROR_UNSUPPORTED) return drop_peer(contender, norma_last_error());
     if (status != NORMA_OK) return status;
 
@@ -176,11 +208,15 @@ void bench_contender_bind(bench_contender *contender, int64_t set) {
     }
     problem->x.buffer = reads_weight ? bench_operands_weight(operands, set) : bench_operands_x(operands, set);
     if (norma_tensor_present(&problem->gamma)) problem->gamma.buffer = bench_operands_gamma(operands, set);
-    if (problem->parts > 0) {
-        problem->part[0].weight.buffer = bench_operands_weight(operands, set);
-        problem->part[0].out.buffer = bench_operands_out(operands, set);
-    } else {
-        problem->out.buffer = bench_operands_out(operands, set);
+    if (problem->parts == 0) problem->out.buffer = bench_operands_out(operands, set);
+    int64_t column = 0;
+    for (int p = 0; p < problem->parts; p++) {
+        norma_part *part = &problem->part[p];
+        part->weight.buffer = bench_operands_weight(operands, set);
+        part->weight.buffer.offset_bytes += (size_t)(column * problem->k) * norma_dtype_bytes(part->weight.layout.dtype);
+        part->out.buffer = bench_operands_out(operands, set);
+        part->out.buffer.offset_bytes += (size_t)(column * problem->m) * norma_dtype_bytes(part->out.layout.dtype);
+        column += part->n;
     }
 }
 
@@ -200,8 +236,10 @@ static norma_status run_linear(const bench_contender *contender) {
     args.m = problem->m;
     args.x = problem->x.buffer;
     args.gamma = problem->gamma.buffer;
-    args.part[0].weight = problem->part[0].weight.buffer;
-    args.part[0].out = problem->part[0].out.buffer;
+    for (int p = 0; p < problem->parts; p++) {
+        args.part[p].weight = problem->part[p].weight.buffer;
+        args.part[p].out = problem->part[p].out.buffer;
+    }
     return norma_rmsnorm_linear_plan_run(contender->plan, &args);
 }
 

@@ -11,6 +11,7 @@ typedef enum bench_role {
     BENCH_PAIR,   /* the norm kernel and then the vendor's product */
     BENCH_GEMM,   /* the vendor's product alone, on x */
     BENCH_NORM,   /* the norm kernel alone */
+    BENCH_BASE,   /* norma on the case's sizes with nothing special asked for; none if the case is that */
     BENCH_STREAM, /* a copy of x (rmsnorm) or a read of W: what the memory allows */
     BENCH_ROLE_COUNT
 } bench_role;

@@ -3,6 +3,7 @@
  *
  *     inputs   | x gamma W | x gamma W | ...      outputs   | guard out guard | guard out guard | ...
  *
+ * Parts lie one after another: each has some rows of W, which is stored (N, K), and an out of its own.
  * A backward's inputs have dout as well, and its out is dx, dgamma, dW, each aligned.
  *
  * The inputs are only ever read, so they are made once per dtype. */

@@ -37,6 +37,7 @@ enum {
     SCALE,
     WARM,
     WEIGHTS_STATIC,
+    INVARIANT,
     TIME,
     SEED,
     THREADS,
@@ -50,8 +51,8 @@ enum {
 static const option_row rows[] = {
     [BACKEND] = {"backend", "all|NAME[:i]", "where to run; default: NORMA_BACKEND, else the best backend here"},
     [SUITE] = {"suite", "LIST", "quick (default), norm, heads, decode, prefill, backward, all"},
-    [SHAPE] = {"shape", "M,K[,N]",
-               "a shape of your own, with N an rmsnorm_linear, else an rmsnorm; backward if --op says so; repeatable"},
+    [SHAPE] = {"shape", "M,K[,N[+N...]]",
+               "your own, with N an rmsnorm_linear of 1 to 4 parts, else an rmsnorm; backward if --op says so; repeatable"},
     [OP] = {"op", "LIST", "only these of rmsnorm, rmsnorm_linear, rmsnorm_backward, rmsnorm_linear_backward"},
     [DTYPE] = {"dtype", "LIST", "f32, bf16, f16, all; default f32,bf16; of quick, which rows"},
     [CONTRACT] = {"contract", "LIST", "deferred (default), twice, once, all; of quick, which rows"},
@@ -60,6 +61,7 @@ static const option_row rows[] = {
     [SCALE] = {"scale", "small|full", "small leaves out what takes a CPU long; default small on a CPU, full on a GPU"},
     [WARM] = {"warm", NULL, "one operand set, which stays in the cache; default: rotate past 3x the last-level cache"},
     [WEIGHTS_STATIC] = {"static", NULL, "norma's calls promise NORMA_WEIGHTS_STATIC, so launches may overlap"},
+    [INVARIANT] = {"invariant", NULL, "norma's calls ask for NORMA_BATCH_INVARIANT"},
     [TIME] = {"time", "SECONDS", "measuring time of a row; default 1"},
     [SEED] = {"seed", "NUMBER", "of the operands; default 1"},
     [THREADS] = {"threads", "NUMBER", "threads of the CPU backend; default NORMA_THREADS, else all"},
@@ -149,26 +151,32 @@ static int parse_integer(int option, const char *text, int64_t low, int64_t high
     return -1;
 }
 
+/* Reads a size and the character after it, one of `ends` or the end. */
+static bool read_size(const char **at, const char *ends, int64_t *out_size) {
+    char *end;
+    errno = 0;
+    *out_size = strtoll(*at, &end, 10);
+    if (end == *at || errno != 0 || *out_size < 1 || *out_size > INT32_MAX) return false;
+    *at = end;
+    return *end == '\0' || strchr(ends, *end) != NULL;
+}
+
 static int parse_shape(const char *text, bench_options *options) {
-    int64_t sizes[3] = {0, 0, 0};
-    int count = 0;
+    bench_shape shape = {0};
     const char *at = text;
-    for (; count < 3; count++) {
-        char *end;
-        errno = 0;
-        sizes[count] = strtoll(at, &end, 10);
-        if (end == at || errno != 0 || sizes[count] < 1 || sizes[count] > INT32_MAX || (*end != ',' && *end != '\0'))
-            return usage_error("--shape: \"%s\" is not M,K or M,K,N with sizes from 1 to %d", text, INT32_MAX);
-        at = end;
-        if (*at == '\0') break;
-        at++;
+    bool good = read_size(&at, ",", &shape.m) && *at++ == ',' && read_size(&at, ",", &shape.k);
+    for (const char *before = ","; good && *at != '\0'; before = "+") {
+        good = strchr(before, *at++) != NULL && shape.parts.count < BENCH_MAX_PARTS &&
+               read_size(&at, "+", &shape.parts.n[shape.parts.count++]);
     }
-    if (*at != '\0' || count < 1) return usage_error("--shape: \"%s\" is not M,K or M,K,N", text);
+    if (!good)
+        return usage_error("--shape: \"%s\" is not M,K or M,K,N or M,K,N+N with sizes from 1 to %d and up to %d parts", text,
+                           INT32_MAX, BENCH_MAX_PARTS);
 
     bench_shape *grown = realloc(options->shapes, (size_t)(options->shape_count + 1) * sizeof *grown);
     if (!grown) return usage_error("--shape: out of memory");
     options->shapes = grown;
-    options->shapes[options->shape_count++] = (bench_shape){sizes[0], sizes[1], sizes[2]};
+    options->shapes[options->shape_count++] = shape;
     return -1;
 }
 
@@ -198,6 +206,7 @@ static int parse_one(int option, const char *value, bench_options *options) {
         return code;
     case WARM: options->warm = true; return -1;
     case WEIGHTS_STATIC: options->weights_static = true; return -1;
+    case INVARIANT: options->batch_invariant = true; return -1;
     case TIME: return parse_seconds(value, &options->seconds_per_row);
     case SEED: return parse_integer(option, value, 0, INT32_MAX, &options->seed);
     case THREADS:

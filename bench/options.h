@@ -24,9 +24,17 @@ typedef enum bench_scale { BENCH_SCALE_SMALL, BENCH_SCALE_FULL, BENCH_SCALE_BY_D
 
 typedef enum bench_format { BENCH_FORMAT_TABLE, BENCH_FORMAT_JSONL, BENCH_FORMAT_CSV } bench_format;
 
-/* One --shape; n = 0 is an rmsnorm. */
+/* What a Linear's columns are split into; no parts is an rmsnorm. */
+#define BENCH_MAX_PARTS 4
+typedef struct bench_parts {
+    int count;
+    int64_t n[BENCH_MAX_PARTS];
+} bench_parts;
+
+/* One --shape. */
 typedef struct bench_shape {
-    int64_t m, k, n;
+    int64_t m, k;
+    bench_parts parts;
 } bench_shape;
 
 /* A mask of 0 means "not given". */
@@ -49,6 +57,7 @@ typedef struct bench_options {
     int threads;
     bool warm;
     bool weights_static;
+    bool batch_invariant;
     bool list;
 } bench_options;
 

@@ -52,6 +52,7 @@ def read_rows(paths):
                         continue  # gradients have tables, no figures
                     key = tuple(row[name] for name in (
                         "backend", "device", "op", "dtype", "m", "k", "n", "contract", "folded", "cache"))
+                    key += (row.get("parts"),)
                 except (ValueError, KeyError, TypeError) as error:
                     sys.exit(f"plot.py: {path}, line {number} is no row of norma-bench: {error}")
                 if key not in rows or rows[key]["date"] <= row["date"]:
@@ -183,20 +184,24 @@ def legend_right(figure, styles, labels, title, inches):
     figure.legend(handles=handles, loc="center right", title=title, alignment="left", fontsize=9)
 
 
+def shape_of(row):
+    return row["k"], row["n"], row.get("parts") or str(row["n"])
+
+
 def speedup(rows):
     rows = [row for row in rows if row["op"] == "rmsnorm_linear" and row["speedup"]]
     if not rows:
         return None
-    shapes = sorted({(row["k"], row["n"]) for row in rows}, key=lambda shape: (shape[0], shape[1]))
+    shapes = sorted({shape_of(row) for row in rows})
     styles = {shape: SERIES[i % len(SERIES)] for i, shape in enumerate(shapes)}
-    named = {(row["k"], row["n"]): row["label"] for row in rows if row["label"]}
-    labels = {shape: f"{shape[0]} → {shape[1]}" + (f"\n  {named[shape]}" if shape in named else "") for shape in shapes}
+    named = {shape_of(row): row["label"] for row in rows if row["label"]}
+    labels = {shape: f"{shape[0]} → {shape[2]}" + (f"\n  {named[shape]}" if shape in named else "") for shape in shapes}
     groups = by(rows, variant)
     names = sorted(groups, key=variant_order)
     figure, axes, columns = panels(names, 2.4)
     for i, (axis, name) in enumerate(zip(axes, names)):
         axis.axhline(1, color="#555555", linewidth=1.2)
-        draw_lines(axis, by(groups[name], lambda row: (row["k"], row["n"])), styles, "m", "speedup",
+        draw_lines(axis, by(groups[name], shape_of), styles, "m", "speedup",
                    ("speedup_p20", "speedup_p80"))
         axis.set_xscale("log", base=2)
         axis.set_yscale("log", base=2)

@@ -137,7 +137,9 @@ static cell significant(double value) {
 
 static cell shape_cell(const bench_row *row) {
     cell out;
-    if (row->n >= 0)
+    if (row->parts[0])
+        snprintf(out.text, sizeof out.text, "%lldx%lldx(%.64s)", (long long)row->m, (long long)row->k, row->parts);
+    else if (row->n >= 0)
         snprintf(out.text, sizeof out.text, "%lldx%lldx%lld", (long long)row->m, (long long)row->k, (long long)row->n);
     else
         snprintf(out.text, sizeof out.text, "%lldx%lld", (long long)row->m, (long long)row->k);
@@ -165,6 +167,7 @@ static cell text_cell(const char *text) {
     X("product", 7, significant(row->gemm_us))                 \
     X("pair", 7, significant(row->pair_us))                    \
     X("speedup", 7, number(row->speedup, 2))                   \
+    X("/base", 5, number(row->base_ratio, 2))                  \
     X("GB/s", 6, significant(row->gbps))                       \
     X("TFLOP/s", 7, significant(row->tflops))                  \
     X("roof%", 5, number(row->roofline_pct, 0))                \

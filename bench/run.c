@@ -56,10 +56,11 @@ static void describe_row(const device_run *run, const bench_case *which, bench_r
     row->m = which->m;
     row->k = which->k;
     if (which->n > 0) row->n = which->n;
+    if (which->parts.count > 1) bench_parts_name(&which->parts, row->parts, sizeof row->parts);
     SET_TEXT(row->contract, "%s", bench_contract_names[which->contract]);
     row->folded = which->folded;
     row->weights_static = which->weights_static;
-    row->batch_invariant = (run->context->forced_flags & NORMA_BATCH_INVARIANT) != 0;
+    row->batch_invariant = which->batch_invariant || (run->context->forced_flags & NORMA_BATCH_INVARIANT) != 0;
 }
 
 static void add_note(bench_row *row, const char *who, const char *what) {
@@ -67,7 +68,7 @@ static void add_note(bench_row *row, const char *who, const char *what) {
     snprintf(row->note + used, sizeof row->note - used, "%s%s%s%s", used ? "; " : "", who, who[0] ? ": " : "", what);
 }
 
-static const char *const role_names[BENCH_ROLE_COUNT] = {"", "pair", "product", "norm", "floor"};
+static const char *const role_names[BENCH_ROLE_COUNT] = {"", "pair", "product", "norm", "base", "floor"};
 
 /* Checks every contender that has a reference. One of the peers that fails is dropped; norma's failure is the row's. */
 static norma_status verify(bench_contender contenders[BENCH_ROLE_COUNT], const bench_case *which, bench_row *row,
@@ -134,6 +135,8 @@ static void fill_timing(device_run *run, const bench_case *which, const bench_ti
     row->pair_us = median(&timing->of[BENCH_PAIR]);
     row->gemm_us = median(&timing->of[BENCH_GEMM]);
     row->norm_us = median(&timing->of[BENCH_NORM]);
+    row->base_us = median(&timing->of[BENCH_BASE]);
+    row->base_ratio = bench_ratio_percentile(norma, &timing->of[BENCH_BASE], 50);
     row->speedup = bench_ratio_percentile(&timing->of[BENCH_PAIR], norma, 50);
     row->speedup_p20 = bench_ratio_percentile(&timing->of[BENCH_PAIR], norma, 20);
     row->speedup_p80 = bench_ratio_percentile(&timing->of[BENCH_PAIR], norma, 80);
@@ -304,8 +307,8 @@ norma_status bench_list_rows(const char *backend, const bench_options *options) 
            "shape of");
     for (int i = 0; i < count; i++) {
         const bench_case *which = &cases[i];
-        char n[24] = "-";
-        if (which->n > 0) SET_TEXT(n, "%lld", (long long)which->n);
+        char n[96] = "-";
+        if (which->n > 0) bench_parts_name(&which->parts, n, sizeof n);
         printf("%-8s %-23s %-5s %-9s %-6s %8lld %7lld %7s  %s\n", which->suite, bench_op_name(which->op),
                norma_dtype_name(which->dtype), bench_contract_names[which->contract], which->folded ? "yes" : "no",
                (long long)which->m, (long long)which->k, n, which->label);

@@ -1,6 +1,8 @@
 /* Expanding suites.def. Rows come grouped by dtype, so that the operands of a dtype are made once. */
 #include "suite.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "dtype.h"
@@ -9,7 +11,8 @@ typedef struct shape_line {
     bench_suite suite;
     bench_scale scale;
     const char *label;
-    int64_t k, n;
+    int64_t k;
+    int64_t n[BENCH_MAX_PARTS];
 } shape_line;
 
 typedef struct m_line {
@@ -27,7 +30,7 @@ typedef struct row_line {
     int64_t m, k, n;
 } row_line;
 
-#define NORMA_BENCH_SHAPE(suite, scale, label, k, n)
+#define NORMA_BENCH_SHAPE(suite, scale, label, k, ...)
 #define NORMA_BENCH_M(suite, scale, m)
 #define NORMA_BENCH_ROW(suite, dtype, contract, folded, label, m, k, n) \
     {BENCH_SUITE_##suite, NORMA_##dtype, NORMA_ROUND_##contract, folded, label, m, k, n},
@@ -38,14 +41,14 @@ static const row_line row_lines[] = {
 #undef NORMA_BENCH_SHAPE
 
 #define NORMA_BENCH_ROW(suite, dtype, contract, folded, label, m, k, n)
-#define NORMA_BENCH_SHAPE(suite, scale, label, k, n) {BENCH_SUITE_##suite, BENCH_SCALE_##scale, label, k, n},
+#define NORMA_BENCH_SHAPE(suite, scale, label, k, ...) {BENCH_SUITE_##suite, BENCH_SCALE_##scale, label, k, {__VA_ARGS__}},
 static const shape_line shape_lines[] = {
 #include "suites.def"
 };
 #undef NORMA_BENCH_SHAPE
 #undef NORMA_BENCH_M
 
-#define NORMA_BENCH_SHAPE(suite, scale, label, k, n)
+#define NORMA_BENCH_SHAPE(suite, scale, label, k, ...)
 #define NORMA_BENCH_M(suite, scale, m) {BENCH_SUITE_##suite, BENCH_SCALE_##scale, m},
 static const m_line m_lines[] = {
 #include "suites.def"
@@ -92,14 +95,28 @@ static norma_op op_of(int64_t n, bool backward) {
     return n > 0 ? NORMA_OP_RMSNORM_LINEAR : NORMA_OP_RMSNORM;
 }
 
+static bench_parts parts_of(const int64_t n[BENCH_MAX_PARTS]) {
+    bench_parts parts = {0};
+    for (int p = 0; p < BENCH_MAX_PARTS && n[p] > 0; p++) parts.n[parts.count++] = n[p];
+    return parts;
+}
+
+static int64_t columns_of(const bench_parts *parts) {
+    int64_t columns = 0;
+    for (int p = 0; p < parts->count; p++) columns += parts->n[p];
+    return columns;
+}
+
 /* Adds a shape in every contract and folding asked for. Folding makes sense only where there is a W, and only forward; the
- * gradients of a norm alone know no contract. */
+ * gradients of a norm alone know no contract, and those of a Linear are taken of one part. */
 static void add_shape(case_list *list, const bench_options *options, norma_dtype dtype, const char *suite, const char *label,
                       bench_shape shape, bool backward) {
-    const norma_op op = op_of(shape.n, backward);
+    const int64_t n = columns_of(&shape.parts);
+    const norma_op op = op_of(n, backward);
+    if (backward && n > 0) shape.parts = (bench_parts){1, {n}};
     if (!wanted(options->ops, ~0u, op_index(op))) return;
     if (op == NORMA_OP_RMSNORM_BACKWARD) {
-        add_case(list, (bench_case){suite, label, op, dtype, NORMA_ROUND_DEFERRED, false, shape.m, shape.k, 0, false});
+        add_case(list, (bench_case){.suite = suite, .label = label, .op = op, .dtype = dtype, .m = shape.m, .k = shape.k});
         return;
     }
     for (int contract = 0; contract < 3; contract++)
@@ -107,7 +124,7 @@ static void add_shape(case_list *list, const bench_options *options, norma_dtype
             if (wanted(options->contracts, 1u << NORMA_ROUND_DEFERRED, contract) && wanted(options->foldings, 1u, folded) &&
                 !(folded && op != NORMA_OP_RMSNORM_LINEAR))
                 add_case(list, (bench_case){suite, label, op, dtype, (norma_contract)contract, folded != 0, shape.m, shape.k,
-                                            shape.n, false});
+                                            n, shape.parts, false, false});
 }
 
 static void add_suite(case_list *list, const bench_options *options, bench_scale scale, norma_dtype dtype, int suite) {
@@ -117,7 +134,7 @@ static void add_suite(case_list *list, const bench_options *options, bench_scale
             const m_line *line = &m_lines[i];
             if ((int)shape->suite == suite && (int)line->suite == suite && shape->scale <= scale && line->scale <= scale)
                 add_shape(list, options, dtype, bench_suite_names[suite], shape->label,
-                          (bench_shape){line->m, shape->k, shape->n}, suite == BENCH_SUITE_backward);
+                          (bench_shape){line->m, shape->k, parts_of(shape->n)}, suite == BENCH_SUITE_backward);
         }
     }
 }
@@ -129,7 +146,7 @@ static void add_rows(case_list *list, const bench_options *options, norma_dtype 
         if ((int)row->suite == suite && row->dtype == dtype && wanted(options->ops, ~0u, op_index(op)) &&
             wanted(options->contracts, ~0u, (int)row->contract) && wanted(options->foldings, ~0u, row->folded))
             add_case(list, (bench_case){bench_suite_names[suite], row->label, op, dtype, row->contract, row->folded, row->m,
-                                        row->k, row->n, false});
+                                        row->k, row->n, parts_of((int64_t[BENCH_MAX_PARTS]){row->n}), false, false});
     }
 }
 
@@ -154,7 +171,10 @@ int bench_suite_expand(const bench_options *options, bench_scale scale, bench_ca
         free(list.cases);
         return -1;
     }
-    for (int i = 0; i < list.count; i++) list.cases[i].weights_static = options->weights_static;
+    for (int i = 0; i < list.count; i++) {
+        list.cases[i].weights_static = options->weights_static;
+        list.cases[i].batch_invariant = options->batch_invariant;
+    }
     *out_cases = list.cases;
     return list.count;
 }
@@ -162,6 +182,13 @@ int bench_suite_expand(const bench_options *options, bench_scale scale, bench_ca
 const char *bench_op_name(norma_op op) {
     static const char *const names[] = {"rmsnorm", "rmsnorm_linear", "rmsnorm_backward", "rmsnorm_linear_backward"};
     return names[op_index(op)];
+}
+
+void bench_parts_name(const bench_parts *parts, char *out_text, size_t bytes) {
+    size_t used = 0;
+    out_text[0] = '\0';
+    for (int p = 0; p < parts->count && used < bytes; p++)
+        used += (size_t)snprintf(out_text + used, bytes - used, "%s%" PRId64, p ? "+" : "", parts->n[p]);
 }
 
 double bench_case_bytes(const bench_case *which) {

@@ -12,8 +12,9 @@ typedef struct bench_case {
     norma_dtype dtype;
     norma_contract contract;
     bool folded;
-    int64_t m, k, n; /* n = 0 for a norm alone */
-    bool weights_static;
+    int64_t m, k, n; /* n: over all parts; 0 for a norm alone */
+    bench_parts parts;
+    bool weights_static, batch_invariant;
 } bench_case;
 
 /* Fills *out_cases, which the caller frees, grouped by dtype and otherwise in the table's order. Returns how many, or -1 if
@@ -25,6 +26,9 @@ const char *bench_op_name(norma_op op);
 static inline bool bench_case_is_backward(const bench_case *which) {
     return which->op == NORMA_OP_RMSNORM_BACKWARD || which->op == NORMA_OP_RMSNORM_LINEAR_BACKWARD;
 }
+
+/* "4096+1024+1024"; empty without parts. */
+void bench_parts_name(const bench_parts *parts, char *out_text, size_t bytes);
 
 /* Bytes of all operands of a case, each once, and its operations. */
 double bench_case_bytes(const bench_case *which);

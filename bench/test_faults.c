@@ -21,8 +21,9 @@ static norma_kernel spoiled_kernel;
 
 static void spoil(const norma_problem *problem) {
     const bool norm = problem->op == NORMA_OP_RMSNORM;
-    const norma_tensor *out = norm ? &problem->out : &problem->part[0].out;
-    const int64_t columns = norm ? problem->k : problem->part[0].n;
+    const norma_part *part = norm ? NULL : &problem->part[problem->parts - 1];
+    const norma_tensor *out = norm ? &problem->out : &part->out;
+    const int64_t columns = norm ? problem->k : part->n;
     const int64_t last = problem->m * columns - 1;
     char *data = (char *)out->buffer.data + out->buffer.offset_bytes;
     const norma_dtype dtype = out->layout.dtype;
@@ -85,8 +86,9 @@ static bench_outcome run_with(fault fault, norma_kernel kernel, bench_shape shap
     return outcome;
 }
 
-static const bench_shape norm = {9, 100, 0};
-static const bench_shape linear = {1, 100, 50};
+static const bench_shape norm = {9, 100, {0, {0}}};
+static const bench_shape linear = {1, 100, {1, {50}}};
+static const bench_shape parts = {3, 100, {3, {20, 7, 23}}};
 
 static void expect_failed(fault fault, norma_kernel kernel, bench_shape shape, const char *note) {
     char line[16384];
@@ -105,18 +107,22 @@ static void sound_rows_are_measured(void **state) {
     assert_non_null(strstr(line, "\"verified\": true"));
     assert_int_equal(run_with(FAULT_NONE, NORMA_KERNEL_RMSNORM_LINEAR_SKINNY, linear, line).measured, 2);
     assert_non_null(strstr(line, "\"kernel\": \"rmsnorm_linear_skinny\""));
+    assert_int_equal(run_with(FAULT_NONE, NORMA_KERNEL_RMSNORM_LINEAR_SKINNY, parts, line).measured, 2);
+    assert_non_null(strstr(line, "\"parts\": \"20+7+23\""));
 }
 
 static void wrong_value_fails_the_row(void **state) {
     (void)state;
     expect_failed(FAULT_WRONG_VALUE, NORMA_KERNEL_RMSNORM_ROWS, norm, "out[8,99] is ");
     expect_failed(FAULT_WRONG_VALUE, NORMA_KERNEL_RMSNORM_LINEAR_SKINNY, linear, "out[0,49] is ");
+    expect_failed(FAULT_WRONG_VALUE, NORMA_KERNEL_RMSNORM_LINEAR_SKINNY, parts, "part[2].out[2,22] is ");
 }
 
 static void unwritten_element_fails_the_row(void **state) {
     (void)state;
     expect_failed(FAULT_UNWRITTEN, NORMA_KERNEL_RMSNORM_ROWS, norm, "out[8,99] was not written or is NaN");
     expect_failed(FAULT_NAN, NORMA_KERNEL_RMSNORM_LINEAR_SKINNY, linear, "out[0,0] was not written or is NaN");
+    expect_failed(FAULT_UNWRITTEN, NORMA_KERNEL_RMSNORM_LINEAR_SKINNY, parts, "part[2].out[2,22] was not written or is NaN");
 }
 
 static void write_beside_the_output_fails_the_row(void **state) {

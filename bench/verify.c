@@ -36,6 +36,7 @@ struct bench_judge {
     double *y;                              /* a row of k values */
     norma_gradient *t, *dx;                 /* likewise */
     norma_op case_op;
+    int case_parts;
     sample_list case_samples;
 };
 
@@ -48,7 +49,20 @@ typedef struct result {
     int64_t products; /* of the reference for one element */
 } result;
 
-enum { MAX_RESULTS = 3 };
+enum { MAX_RESULTS = BENCH_MAX_PARTS };
+
+/* One output for each part; those of several parts have their names. */
+static int parts_of(const norma_problem *problem, result results[MAX_RESULTS]) {
+    static const char *const names[] = {"part[0].out", "part[1].out", "part[2].out", "part[3].out"};
+    size_t offset = 0;
+    for (int p = 0; p < problem->parts; p++) {
+        const norma_part *part = &problem->part[p];
+        const norma_dtype dtype = part->out.layout.dtype;
+        results[p] = (result){problem->parts > 1 ? names[p] : "out", offset, problem->m, part->n, dtype, problem->k};
+        offset += (size_t)(problem->m * part->n) * norma_dtype_bytes(dtype);
+    }
+    return problem->parts;
+}
 
 static int results_of(const bench_operands *operands, const norma_problem *problem, result results[MAX_RESULTS]) {
     const int64_t m = problem->m, k = problem->k;
@@ -57,7 +71,7 @@ static int results_of(const bench_operands *operands, const norma_problem *probl
     case NORMA_OP_RMSNORM: results[0] = (result){"out", 0, m, k, problem->out.layout.dtype, 1}; return 1;
     case NORMA_OP_RMSNORM_BACKWARD:
     case NORMA_OP_RMSNORM_LINEAR_BACKWARD: break;
-    default: results[0] = (result){"out", 0, m, part->n, part->out.layout.dtype, k}; return 1;
+    default: return parts_of(problem, results);
     }
     const bool linear = problem->parts > 0;
     results[0] = (result){"dx", 0, m, k, problem->dx.layout.dtype, linear ? part->n : 1};
@@ -112,7 +126,12 @@ static norma_problem on_host(const bench_judge *judge, const norma_problem *prob
     norma_problem host = *problem;
     host.x.buffer = (norma_buffer){judge->x, 0};
     host.gamma.buffer = (norma_buffer){judge->gamma, 0};
-    host.part[0].weight.buffer = (norma_buffer){judge->weight, 0};
+    size_t at = 0;
+    for (int p = 0; p < host.parts; p++) {
+        norma_part *part = &host.part[p];
+        part->weight.buffer = (norma_buffer){judge->weight, at};
+        at += (size_t)(part->n * host.k) * norma_dtype_bytes(part->weight.layout.dtype);
+    }
     host.rstd.buffer = (norma_buffer){judge->rstd, 0};
     host.dout.buffer = host.part[0].dout.buffer = (norma_buffer){judge->dout, 0};
     return host;
@@ -150,8 +169,8 @@ static void compute_samples(const bench_judge *judge, const norma_problem *probl
             at->bound = norma_bound_norm(&host, at->value, host.out.layout.dtype);
         } else {
             double magnitude;
-            at->value = norma_reference_dot(&host, judge->y, 0, at->col, &magnitude);
-            at->bound = norma_bound_linear(&host, at->value, magnitude, host.part[0].out.layout.dtype);
+            at->value = norma_reference_dot(&host, judge->y, at->result, at->col, &magnitude);
+            at->bound = norma_bound_linear(&host, at->value, magnitude, results[at->result].dtype);
         }
     }
 }
@@ -170,6 +189,7 @@ norma_status bench_judge_create(const bench_case *which, const bench_contender *
     judge->operands = operands;
     judge->seed = (uint64_t)operands->seed ^ UINT64_C(0x5eed);
     judge->case_op = norma->problem.op;
+    judge->case_parts = norma->problem.parts;
 
     norma_status status = download(judge, &judge->x, bench_operands_x(operands, 0), operands->x_bytes);
     if (status == NORMA_OK)
@@ -278,7 +298,7 @@ static void check_samples(const bench_judge *judge, const norma_problem *problem
                           bench_verdict *verdict) {
     result results[MAX_RESULTS];
     (void)results_of(judge->operands, problem, results);
-    const bool comparable = problem->op == judge->case_op;
+    const bool comparable = problem->op == judge->case_op && problem->parts == judge->case_parts;
     verdict->passed = true;
     verdict->case_err = comparable ? 0 : NAN;
     for (int64_t i = 0; i < list->count; i++) {
