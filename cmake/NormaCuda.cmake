@@ -15,6 +15,9 @@ else()
 endif()
 set(NORMA_CUDA_GENCODE "${gencode}" CACHE STRING "What nvcc generates: the arguments of its -gencode options")
 
+set(NORMA_CUDA_IMAGES "" CACHE PATH
+  "Folder of another build whose device code is used as it is (its kernels_cuda); empty: build it here")
+
 # Every fused multiply-add is written out in the kernels; nothing else may be contracted.
 set(NORMA_NVCC_FLAGS -std=c++17 -O3 --fmad=false --resource-usage -Werror all-warnings -Xfatbin=-compress-all)
 foreach(gencode IN LISTS NORMA_CUDA_GENCODE)
@@ -42,8 +45,13 @@ endfunction()
 
 set(with_cuda 0)
 if(NOT NORMA_CUDA STREQUAL "OFF")
-  norma_check_nvcc(nvcc_problem)
-  if(NOT nvcc_problem)
+  if(NOT NORMA_CUDA_IMAGES)
+    norma_check_nvcc(nvcc_problem)
+  endif()
+  if(NORMA_CUDA_IMAGES)
+    set(with_cuda 1)
+    message(STATUS "CUDA backend: built with the device code in ${NORMA_CUDA_IMAGES}")
+  elseif(NOT nvcc_problem)
     set(with_cuda 1)
     message(STATUS "CUDA backend: built with ${NORMA_NVCC}")
   elseif(NORMA_CUDA STREQUAL "ON")
