@@ -23,10 +23,9 @@ typedef struct norma_norm_params {
     int x_dtype, gamma_dtype, h_dtype; /* h_dtype: the residual's dtype if there is one, else x's */
 } norma_norm_params;
 
-/* How a row of chunks of 16 bytes is shared out: each of `blocks` blocks has `piece` of them, and in a piece each group of
- * 32 threads, or of all if they are fewer, has 32 * each, the i-th of a thread beginning 32 * i after its first. The order
- * of the row's sum follows from these numbers. What the leanest kernels read comes first, in few lines of the constant
- * cache: each line adds to the time of a single row. */
+/* How a row of chunks of 16 bytes is shared out: each of `blocks` blocks has `piece` of them, and thread t of a piece has
+ * chunks t, t + threads, t + 2 threads and so on. The order of the row's sum follows from these numbers. What the leanest
+ * kernels read comes first, in few lines of the constant cache: each line adds to the time of a single row. */
 typedef struct norma_rows_shape {
     const void *x; /* data and row_stride of the views below */
     norma_index x_stride;
@@ -43,7 +42,7 @@ typedef struct norma_rows_shape {
     float eps, gamma_offset;
     int contract;
     norma_index piece;
-    int each;
+    int reserved;
     unsigned nothing; /* 0, which compilers do not know */
 } norma_rows_shape;
 

@@ -141,6 +141,21 @@ NORMA_DEVICE void cluster_collect(cluster_box *box, int parity) {
 #endif
 }
 
+/* One thread copies: `bytes`, a multiple of 16, from global to this block's shared memory, both aligned to 16. The box, which
+ * expects them, collects them as it does what is posted. */
+NORMA_DEVICE void cluster_copy(cluster_box *box, void *shared, const void *from, int bytes) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                     (unsigned)__cvta_generic_to_shared(shared)),
+                 "l"(from), "r"(bytes), "r"((unsigned)__cvta_generic_to_shared(box))
+                 : "memory");
+#else
+    (void)box;
+    NORMA_NO_UNROLL
+    for (int at = 0; at < bytes; at += 16) *(vec16 *)((char *)shared + at) = *(const vec16 *)((const char *)from + at);
+#endif
+}
+
 /* Adds one to a counter in global memory that goes back to 0 after `last`, and returns what it was. What the block's threads
  * read or wrote before a block_sync() ahead of it is ordered before. */
 NORMA_DEVICE unsigned count_up(unsigned *counter, unsigned last) {

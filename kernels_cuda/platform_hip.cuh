@@ -93,6 +93,9 @@ NORMA_DEVICE void cluster_post(cluster_box *, float *shared, int, float value) {
 NORMA_DEVICE void cluster_collect(cluster_box *, int) {
     block_sync();
 }
+NORMA_DEVICE void cluster_copy(cluster_box *, void *shared, const void *from, int bytes) {
+    for (int at = 0; at < bytes; at += 16) *(vec16 *)((char *)shared + at) = *(const vec16 *)((const char *)from + at);
+}
 
 NORMA_DEVICE unsigned count_up(unsigned *counter, unsigned last) {
     return __builtin_amdgcn_atomic_inc32(counter, last, __ATOMIC_ACQ_REL, "agent");

@@ -1,40 +1,42 @@
 /* Launches rmsnorm_rows: which of the kernels of kernels_cuda/rmsnorm_rows.cu, and how a row is shared out.
  *
- * What depends on strides and dtypes is decided in prepare(); what depends on addresses, at the launch. The sum of a row is
- * ordered by its norma_rows_shape alone, which follows from K, dtype and device, and from M only without
+ * What depends on strides, dtypes and contract is decided in prepare(); what depends on addresses, at the launch. The sum of
+ * a row is ordered by its norma_rows_shape alone, which follows from K, dtype and device, and from M only without
  * NORMA_BATCH_INVARIANT; a ragged kernel, whose order follows the row's address too, is not used with it. */
 #include "gpu.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "../dtype.h"
 
 enum {
     CHUNK_BYTES = 16,
-    ROW_THREADS = 512,   /* the most of a row in a block */
-    ROW_CHUNKS = 8,      /* the most of a thread */
-    FEW_ROWS = 32,       /* take as many threads as there are chunks, */
-    BLOCK_THREADS = 128, /* short rows share a block of this size */
+    ROW_THREADS = 512,  /* the most of a row in a block */
+    FEW_ROWS = 32,      /* take as many threads as there are chunks, */
+    FEW_THREADS = 256,  /* and several blocks from so many threads on */
+    BLOCK_CHUNKS = 128, /* short rows share a block of so many: smaller blocks come too fast to be launched */
     LEAST_THREADS = 8,
     RAGGED_THREADS = 16, /* at least: one for each element at a ragged row's ends */
-    RAGGED_MOST = 256,   /* threads of the ragged kernel of four chunks a thread */
     FULL_CHUNKS = 4,     /* of a thread, at least, in kernels that are not lean */
-    FEW_THREADS = 256,   /* and several blocks from so many threads on */
     CLUSTER_ARCH = 90,
-    CLUSTER_BLOCKS = 8,        /* what every machine with clusters offers */
-    HELD_CHUNKS = 4096,        /* of a row in registers, where longer ones can be streamed */
-    STAGES = 3,                /* of a stream */
+    CLUSTER_SHIFT = 3,         /* eight blocks, which every machine with clusters offers */
+    HELD_CHUNKS = 4096,        /* of a row in registers; from there on a cluster has it, where there are clusters */
+    ALONE_CHUNKS = 49152,      /* of a row that one block sweeps */
+    STAGES = 3,                /* of a stream, */
+    STREAM_THREADS = 768,      /* and the threads of it for which a multiprocessor has registers */
     RESERVED_BYTES = 2 * 1024, /* of shared memory, for what is not the rows */
     NOT_SHARED = 30            /* thread_shift where a block has one row */
 };
 
 typedef enum row_route { IN_REGISTERS, IN_STREAM, IN_SWEEPS } row_route;
 
-/* How a row is shared out. */
+/* Which kernel has a row, and how it is shared out. */
 typedef struct row_shape {
     row_route route;
-    int each, threads, block_shift;
+    const char *kernel; /* the end of its name: chunks of a thread, w for a wider block */
+    int chunks, threads, block_shift;
     int64_t piece;
 } row_shape;
 
@@ -45,6 +47,31 @@ typedef struct rows_native {
     void *lean_ragged, *full_ragged; /* all tensors begin at the same place within 16 bytes */
     void *any;
 } rows_native;
+
+/* A kernel that holds rows in registers, for rows of at most `most` chunks. The orders of the tables below are measured. */
+typedef struct held_kernel {
+    int most;
+    const char *kernel;
+    int chunks;
+} held_kernel;
+
+static const held_kernel held_kernels[] = {
+    {32, "c1", 1},   {384, "c2", 2},  {512, "c4", 4},         {1024, "w4", 4},
+    {1536, "c8", 8}, {2048, "w4", 4}, {HELD_CHUNKS, "c8", 8}, {0, NULL, 0},
+};
+static const held_kernel ragged_kernels[] = {
+    {32, "c1", 1},
+    {2048, "w4", 4},
+    {3072, "c8", 8},
+    {0, NULL, 0},
+};
+/* As many threads as there are chunks, if they are enough. */
+static const held_kernel few_kernels[] = {
+    {512, "c1", 1}, {1024, "c2", 2}, {2048, "w4", 4}, {HELD_CHUNKS, "c8", 8}, {0, NULL, 0},
+};
+static const held_kernel few_ragged_kernels[] = {
+    {512, "c1", 1}, {1024, "c2", 2}, {2048, "w4", 4}, {3072, "c8", 8}, {0, NULL, 0},
+};
 
 static int64_t chunk_width(const norma_problem *problem) {
     return CHUNK_BYTES / (int64_t)norma_dtype_bytes(problem->x.layout.dtype);
@@ -57,62 +84,60 @@ static int row_threads(int64_t wanted, int least) {
     return power;
 }
 
-static row_shape in_registers(int64_t chunks, int each, int least) {
-    while (chunks > (int64_t)each * ROW_THREADS) each *= 2;
-    return (row_shape){.each = each, .threads = row_threads(norma_ceil_div(chunks, each), least), .piece = chunks};
+static bool in_registers(const held_kernel *kernels, int64_t chunks, int least, row_shape *out_shape) {
+    while (kernels->kernel && kernels->most < chunks) kernels++;
+    if (!kernels->kernel) return false;
+    *out_shape = (row_shape){.kernel = kernels->kernel,
+                             .chunks = kernels->chunks,
+                             .threads = row_threads(norma_ceil_div(chunks, kernels->chunks), least),
+                             .piece = chunks};
+    return true;
 }
 
-/* A piece of each row in each block, three of them in its shared memory, and two blocks a multiprocessor if that fits. */
-static row_shape in_stream(const gpu_device *device, int64_t chunks) {
-    const int64_t most = (device->base.limits.shared_bytes - RESERVED_BYTES) / (STAGES * CHUNK_BYTES);
-    row_shape shape = {.route = IN_STREAM, .threads = ROW_THREADS / 2, .piece = chunks};
-    while (1 << shape.block_shift < CLUSTER_BLOCKS && shape.piece > (int64_t)ROW_CHUNKS * shape.threads)
-        shape.piece = norma_ceil_div(chunks, 1 << ++shape.block_shift);
-    if (shape.piece > (int64_t)ROW_CHUNKS * shape.threads) shape.threads = ROW_THREADS;
-    shape.each = (int)norma_ceil_div(shape.piece, shape.threads);
-    if (shape.each > ROW_CHUNKS || shape.piece > most) shape.route = IN_SWEEPS;
-    return shape;
+static int64_t shared_bytes(const row_shape *shape) {
+    return shape->route == IN_STREAM ? shape->piece * CHUNK_BYTES * STAGES : 0;
 }
 
-static row_shape swept(int64_t chunks) {
-    return (row_shape){.route = IN_SWEEPS,
-                       .each = (int)norma_index_min(norma_ceil_div(chunks, ROW_THREADS), INT32_MAX),
-                       .threads = ROW_THREADS,
-                       .piece = chunks};
-}
-
-/* Few chunks a thread where rows are short or few, and never so many threads that their overhead shows. */
-static row_shape shape_of(const gpu_device *device, const norma_problem *problem, int64_t chunks) {
-    const bool few = !(problem->flags & NORMA_BATCH_INVARIANT) && problem->batch * problem->m <= FEW_ROWS;
-    const int least = problem->k % chunk_width(problem) ? RAGGED_THREADS : LEAST_THREADS;
-    if (device->arch >= CLUSTER_ARCH && chunks > HELD_CHUNKS) {
-        const row_shape shape = in_stream(device, chunks);
-        if (shape.route == IN_STREAM) return shape;
+/* A piece of each row in each block of a cluster, small ones first: the more blocks a multiprocessor has, the less it waits.
+ */
+static bool in_stream(const gpu_device *device, int64_t chunks, row_shape *out_shape) {
+    static const row_shape shapes[] = {
+        {.route = IN_STREAM, .kernel = "c4", .chunks = 4, .threads = ROW_THREADS / 2},
+        {.route = IN_STREAM, .kernel = "c8", .chunks = 8, .threads = ROW_THREADS / 2},
+        {.route = IN_STREAM, .kernel = "c8", .chunks = 8, .threads = ROW_THREADS},
+    };
+    const int64_t piece = norma_ceil_div(chunks, 1 << CLUSTER_SHIFT);
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        if (piece > (int64_t)shapes[i].chunks * shapes[i].threads) continue;
+        *out_shape = shapes[i];
+        out_shape->block_shift = CLUSTER_SHIFT;
+        out_shape->piece = piece;
+        return shared_bytes(out_shape) <= device->base.limits.shared_bytes - RESERVED_BYTES;
     }
-    if (chunks > ROW_CHUNKS * ROW_THREADS) return swept(chunks);
-    if (few || chunks <= 8) return in_registers(chunks, 1, least);
-    return in_registers(chunks, chunks <= 64 || (chunks > 384 && chunks <= 512) ? 2 : 4, least);
+    return false;
 }
 
-/* Ragged rows are not streamed, and their kernel of four chunks a thread is one of fewer threads. */
-static row_shape ragged_shape(const gpu_device *device, const norma_problem *problem) {
+static row_shape swept(const gpu_device *device, int64_t chunks) {
+    const int shift = device->arch >= CLUSTER_ARCH && chunks > ALONE_CHUNKS ? CLUSTER_SHIFT : 0;
+    return (row_shape){
+        .route = IN_SWEEPS, .threads = ROW_THREADS, .block_shift = shift, .piece = norma_ceil_div(chunks, 1 << shift)};
+}
+
+/* Where a row's chunks begin at multiples of 16 bytes. */
+static row_shape aligned_shape(const gpu_device *device, const norma_problem *problem, bool few) {
+    const int64_t chunks = norma_ceil_div(problem->k, chunk_width(problem));
+    const int least = problem->k % chunk_width(problem) ? RAGGED_THREADS : LEAST_THREADS;
+    row_shape shape;
+    if (in_registers(few ? few_kernels : held_kernels, chunks, least, &shape)) return shape;
+    if (device->arch >= CLUSTER_ARCH && in_stream(device, chunks, &shape)) return shape;
+    return swept(device, chunks);
+}
+
+static row_shape ragged_shape(const gpu_device *device, const norma_problem *problem, bool few) {
     const int64_t whole = problem->k / chunk_width(problem), chunks = whole ? whole : 1;
-    row_shape shape = shape_of(device, problem, chunks);
-    if (shape.route == IN_STREAM) return swept(chunks);
-    if (shape.route == IN_REGISTERS && shape.each == 4 && shape.threads > RAGGED_MOST)
-        return in_registers(chunks, ROW_CHUNKS, RAGGED_THREADS);
-    return shape;
-}
-
-static norma_status find(gpu_device *device, const norma_problem *problem, const char *kind, int chunks,
-                         unsigned shared_bytes, void **out_function) {
-    char name[64];
-    const char *dtype = norma_dtype_name(problem->x.layout.dtype);
-    if (chunks)
-        (void)snprintf(name, sizeof name, "rmsnorm_rows_%s%s_c%d", dtype, kind, chunks);
-    else
-        (void)snprintf(name, sizeof name, "rmsnorm_rows_%s%s", dtype, kind);
-    return gpu_find(device, name, shared_bytes, out_function);
+    row_shape shape;
+    if (in_registers(few ? few_ragged_kernels : ragged_kernels, chunks, RAGGED_THREADS, &shape)) return shape;
+    return swept(device, chunks);
 }
 
 /* Whether all tensors are of x's dtype with packed columns, and their rows step alike modulo 16 bytes. */
@@ -139,45 +164,61 @@ static bool is_lean(const norma_problem *problem) {
     return true;
 }
 
-static unsigned shared_bytes(const row_shape *shape) {
-    return shape->route == IN_STREAM ? (unsigned)shape->piece * CHUNK_BYTES * STAGES : 0;
+/* Whether a lean kernel need not look what gamma and offset ask for: it multiplies by gamma, twice rounded or once. */
+static bool is_product(const norma_problem *problem) {
+    return norma_tensor_present(&problem->gamma) && problem->gamma_offset == 0;
 }
 
-static int full_chunks(const row_shape *shape) {
-    return shape->each < FULL_CHUNKS ? FULL_CHUNKS : shape->each;
+static const char *kind_of(const norma_problem *problem) {
+    if (!is_product(problem)) return "any";
+    return problem->x.layout.dtype != NORMA_F32 && problem->contract == NORMA_ROUND_TWICE ? "twice" : "plain";
+}
+
+/* rmsnorm_rows_<dtype>_<kind>[_ragged or _stream]_<chunks>, or rmsnorm_rows_<dtype>_sweep */
+static norma_status find(gpu_device *device, const norma_problem *problem, const char *kind, const char *how,
+                         const row_shape *shape, void **out_function) {
+    const char *dtype = norma_dtype_name(problem->x.layout.dtype);
+    const bool full = strcmp(kind, "full") == 0;
+    const char *chunks = full && shape->chunks <= FULL_CHUNKS ? "c4" : shape->kernel;
+    char name[64];
+    if (shape->route == IN_SWEEPS)
+        (void)snprintf(name, sizeof name, "rmsnorm_rows_%s_sweep", dtype);
+    else
+        (void)snprintf(name, sizeof name, "rmsnorm_rows_%s_%s%s_%s", dtype, kind, how, chunks);
+    return gpu_find(device, name, (unsigned)shared_bytes(shape), out_function);
 }
 
 static norma_status find_aligned(gpu_device *device, const norma_problem *problem, bool lean, rows_native *native) {
     const row_shape *shape = &native->shape;
-    const unsigned shared = shared_bytes(shape);
-    if (shape->route == IN_SWEEPS) return find(device, problem, "_sweep", 0, 0, &native->full);
     const bool stream = shape->route == IN_STREAM;
+    const char *how = stream ? "_stream" : "";
     norma_status status = NORMA_OK;
-    if (lean) status = find(device, problem, stream ? "_stream" : "", stream ? 0 : shape->each, shared, &native->lean);
-    if (status) return status;
-    return find(device, problem, stream ? "_full_stream" : "_full", stream ? 0 : full_chunks(shape), shared, &native->full);
+    if (lean && (stream ? is_product(problem) : shape->route == IN_REGISTERS))
+        status = find(device, problem, kind_of(problem), how, shape, &native->lean);
+    return status ? status : find(device, problem, "full", how, shape, &native->full);
 }
 
 static norma_status find_ragged(gpu_device *device, const norma_problem *problem, bool lean, rows_native *native) {
     const row_shape *shape = &native->ragged;
-    if (shape->route == IN_SWEEPS) return find(device, problem, "_sweep", 0, 0, &native->full_ragged);
     norma_status status = NORMA_OK;
-    if (lean) status = find(device, problem, "_ragged", shape->each, 0, &native->lean_ragged);
-    return status ? status : find(device, problem, "_full_ragged", full_chunks(shape), 0, &native->full_ragged);
+    if (lean && is_product(problem) && shape->route == IN_REGISTERS)
+        status = find(device, problem, kind_of(problem), "_ragged", shape, &native->lean_ragged);
+    return status ? status : find(device, problem, "full", "_ragged", shape, &native->full_ragged);
 }
 
 static norma_status find_all(gpu_device *device, const norma_problem *problem, rows_native *native) {
+    const bool invariant = (problem->flags & NORMA_BATCH_INVARIANT) != 0, lean = is_lean(problem);
+    const bool few = !invariant && problem->batch * problem->m <= FEW_ROWS;
     norma_status status = gpu_find(device, "rmsnorm_rows_any", 0, &native->any);
-    native->shape = shape_of(device, problem, norma_ceil_div(problem->k, chunk_width(problem)));
-    native->ragged = ragged_shape(device, problem);
+    native->shape = aligned_shape(device, problem, few);
+    native->ragged = ragged_shape(device, problem, few);
     if (status || problem->k > INT32_MAX / 4 || !steps_alike(problem)) return status;
 
     const norma_layout *x = &problem->x.layout;
     const int64_t width = chunk_width(problem);
-    const bool lean = is_lean(problem), ragged = !(problem->flags & NORMA_BATCH_INVARIANT);
     const bool aligned = problem->k % width == 0 && x->row_stride % width == 0 && x->batch_stride % width == 0;
     if (aligned) status = find_aligned(device, problem, lean, native);
-    return status || !ragged ? status : find_ragged(device, problem, lean, native);
+    return status || invariant ? status : find_ragged(device, problem, lean, native);
 }
 
 static norma_status prepare(gpu_device *device, norma_launch *launch) {
@@ -216,6 +257,13 @@ static int log2_of(int power) {
     return log;
 }
 
+/* Short rows share a block, few of them only a wave. */
+static int rows_of_block(const row_shape *row, int64_t rows) {
+    if (row->threads > 32) return 1;
+    const int waves = rows <= FEW_ROWS ? 1 : BLOCK_CHUNKS / (32 * row->chunks);
+    return 32 / row->threads * waves;
+}
+
 static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
     const norma_problem *problem = launch->problem;
     const rows_native *native = launch->native;
@@ -228,7 +276,7 @@ static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
     void *const function = choose(native, &params, &ragged);
     row_shape row = ragged ? native->ragged : native->shape;
     const int64_t rows = params.norm.rows;
-    const int block_rows = row.threads < 32 ? BLOCK_THREADS / row.threads : row.threads == 32 ? 2 : 1;
+    const int block_rows = rows_of_block(&row, rows);
     const bool lean = function == native->lean || function == native->lean_ragged;
     if (lean && row.route == IN_REGISTERS && row.threads >= FEW_THREADS && params.norm.x.data != params.out.data)
         while (row.threads >> row.block_shift > 64 && rows << row.block_shift <= FEW_ROWS) row.block_shift++;
@@ -237,11 +285,13 @@ static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
     if (blocks > INT32_MAX)
         return norma_fail(NORMA_ERROR_UNSUPPORTED, "rmsnorm_rows: %lld rows in one call", (long long)rows);
     const bool stream = row.route == IN_STREAM && function != native->any;
-    const unsigned shared = stream ? shared_bytes(&row) : 0;
+    const unsigned shared = stream ? (unsigned)shared_bytes(&row) : 0;
     if (stream) {
         /* Clusters that wait for others to end would double the time; some multiprocessors are in no whole cluster. */
-        const int units = device->base.limits.units, resident = row.threads < ROW_THREADS ? 2 : 1;
-        const int64_t most = (int64_t)(units - units / 11) * resident;
+        const int units = device->base.limits.units;
+        const int64_t fit = device->base.limits.shared_bytes / (shared + RESERVED_BYTES),
+                      threads = STREAM_THREADS / row.threads;
+        const int64_t most = (units - units / 11) * norma_index_min(fit > 0 ? fit : 1, threads);
         if (blocks > most) blocks = most >> row.block_shift << row.block_shift;
     }
 
@@ -263,17 +313,17 @@ static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
         .gamma_offset = params.norm.gamma_offset,
         .contract = params.norm.contract,
         .piece = row.piece,
-        .each = row.each,
     };
     const gpu_kernel kernel = {
         .function = function,
         .grid = {(unsigned)blocks, 1, 1},
         .block = {(unsigned)(block_rows * row.threads), 1, 1},
         .shared_bytes = shared,
-        .cluster = row.route == IN_STREAM && row.block_shift ? 1u << row.block_shift : 0,
+        .cluster = row.route != IN_REGISTERS && row.block_shift ? 1u << row.block_shift : 0,
         .overlap = (problem->flags & NORMA_WEIGHTS_STATIC) != 0,
     };
-    return gpu_enqueue(device, &kernel, &params, sizeof params);
+    return lean ? gpu_enqueue(device, &kernel, &params.shape, sizeof params.shape)
+                : gpu_enqueue(device, &kernel, &params, sizeof params);
 }
 
 const gpu_operation gpu_rmsnorm_rows = {

@@ -138,6 +138,9 @@ inline void cluster_post(cluster_box *, float *shared, int, float value) {
 inline void cluster_collect(cluster_box *, int) {
     block_sync();
 }
+inline void cluster_copy(cluster_box *, void *shared, const void *from, int bytes) {
+    __builtin_memcpy(simt::aligned(shared), simt::aligned(from), static_cast<unsigned long>(bytes));
+}
 
 inline unsigned count_up(unsigned *counter, unsigned last) {
     const unsigned was = *counter;
