@@ -11,10 +11,11 @@
 #include "front/status.h"
 #include "interrupt.h"
 
-#define SAMPLE_US    200.0 /* a sample should last so long that clocks and launches do not matter */
-#define MAX_CALLS    1024
-#define USUAL_GROUPS 64
-#define MIN_SAMPLES  5
+#define SAMPLE_US      200.0  /* a sample should last so long that clocks and launches do not matter */
+#define LONG_SAMPLE_US 2000.0 /* and so long that what others left in the cache does not */
+#define MAX_CALLS      1024
+#define USUAL_GROUPS   64
+#define MIN_SAMPLES    5
 
 typedef struct group {
     bench_contender *contender;
@@ -25,6 +26,7 @@ typedef struct group {
 typedef struct lane {
     group *groups;
     int64_t next; /* the group that a contender with a rotation of its own takes next */
+    double sample_us;
     bool own_rotation;
 } lane;
 
@@ -80,13 +82,26 @@ static void finish(race *race) {
     }
 }
 
-static norma_status take_sample(race *race, int role, double *out_us) {
+static norma_status replay_next(race *race, int role, double *out_us) {
     lane *lane = &race->lanes[role];
     int64_t *next = lane->own_rotation ? &lane->next : &race->next;
     const group *group = &lane->groups[*next];
     *next = (*next + 1) % race->group_count;
     const norma_status status = race->device->backend->replay(race->device, group->recording, out_us);
     *out_us /= (double)group->calls;
+    return status;
+}
+
+/* What a contender has written is in the cache when it ends, and others wait while it is written to memory: so a short
+ * sample comes after one that is not counted, and pays for its own. */
+static norma_status take_sample(race *race, int role, double *out_us) {
+    lane *lane = &race->lanes[role];
+    if (lane->sample_us < LONG_SAMPLE_US) {
+        const norma_status status = replay_next(race, role, out_us);
+        if (status != NORMA_OK) return status;
+    }
+    const norma_status status = replay_next(race, role, out_us);
+    lane->sample_us = *out_us * (double)lane->groups[0].calls;
     return status;
 }
 
