@@ -100,7 +100,8 @@ NORMA_KERNEL(rmsnorm_rows_any, norma_rows_params, 512, 1) {
     NORMA_LEAN_ROWS(name, c2, T, 2, kind, false, false, row_threads, 3) \
     NORMA_LEAN_ROWS(name, c4, T, 4, kind, false, false, 256, 3)         \
     NORMA_LEAN_ROWS(name, w4, T, 4, kind, false, true, row_threads, 2)  \
-    NORMA_LEAN_ROWS(name, c8, T, 8, kind, false, true, row_threads, 2)
+    NORMA_LEAN_ROWS(name, c8, T, 8, kind, false, true, row_threads, 2)  \
+    NORMA_LEAN_ROWS(name, f8, T, 8, kind, false, false, row_threads, 1)
 #define NORMA_RAGGED_SET(name, T, kind)                                \
     NORMA_LEAN_ROWS(name, c1, T, 1, kind, true, false, row_threads, 3) \
     NORMA_LEAN_ROWS(name, c2, T, 2, kind, true, false, row_threads, 2) \

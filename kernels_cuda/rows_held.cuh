@@ -17,7 +17,7 @@ constexpr int few_rows = 1024;
 template <typename T, int chunks, scaling kind, bool ragged, bool tight>
 NORMA_DEVICE void lean_rows(const norma_rows_shape &shape) {
     constexpr int width = chunk<T>::width;
-    constexpr bool early = chunks <= 4; /* gamma is read with x, */
+    constexpr bool early = chunks <= 4 || !tight; /* gamma is read with x, */
     constexpr int together = early ? chunks : kind == ANY ? 1 : 2; /* or a few chunks at a time */
     grid_wait();
     if (shape.rows <= few_rows) grid_launch_dependents();

@@ -35,7 +35,7 @@ typedef enum row_route { IN_REGISTERS, IN_STREAM, IN_SWEEPS } row_route;
 /* Which kernel has a row, and how it is shared out. */
 typedef struct row_shape {
     row_route route;
-    const char *kernel; /* the end of its name: chunks of a thread, w for a wider block */
+    const char *kernel; /* the end of its name: chunks of a thread, after w for wider blocks and f for few rows */
     int chunks, threads, block_shift;
     int64_t piece;
 } row_shape;
@@ -48,29 +48,31 @@ typedef struct rows_native {
     void *any;
 } rows_native;
 
-/* A kernel that holds rows in registers, for rows of at most `most` chunks. The orders of the tables below are measured. */
+/* A kernel that holds rows in registers, for rows of at most `most` chunks, where there are at least `rows` of them. Which
+ * is fastest was measured on an H200. */
 typedef struct held_kernel {
     int most;
     const char *kernel;
     int chunks;
+    int rows;
 } held_kernel;
 
 static const held_kernel held_kernels[] = {
-    {32, "c1", 1},   {384, "c2", 2},  {512, "c4", 4},         {1024, "w4", 4},
-    {1536, "c8", 8}, {2048, "w4", 4}, {HELD_CHUNKS, "c8", 8}, {0, NULL, 0},
+    {32, "c1", 1, 0},      {384, "c2", 2, 0},  {512, "c4", 4, 0},         {1280, "w4", 4, 0},
+    {1536, "c8", 8, 4096}, {2048, "w4", 4, 0}, {HELD_CHUNKS, "c8", 8, 0}, {0, NULL, 0, 0},
 };
 static const held_kernel ragged_kernels[] = {
-    {32, "c1", 1},
-    {2048, "w4", 4},
-    {3072, "c8", 8},
-    {0, NULL, 0},
+    {32, "c1", 1, 0},
+    {2048, "w4", 4, 0},
+    {3072, "c8", 8, 0},
+    {0, NULL, 0, 0},
 };
 /* As many threads as there are chunks, if they are enough. */
 static const held_kernel few_kernels[] = {
-    {512, "c1", 1}, {1024, "c2", 2}, {2048, "w4", 4}, {HELD_CHUNKS, "c8", 8}, {0, NULL, 0},
+    {512, "c1", 1, 0}, {1024, "c2", 2, 0}, {2048, "w4", 4, 0}, {HELD_CHUNKS, "f8", 8, 0}, {0, NULL, 0, 0},
 };
 static const held_kernel few_ragged_kernels[] = {
-    {512, "c1", 1}, {1024, "c2", 2}, {2048, "w4", 4}, {3072, "c8", 8}, {0, NULL, 0},
+    {512, "c1", 1, 0}, {1024, "c2", 2, 0}, {2048, "w4", 4, 0}, {3072, "c8", 8, 0}, {0, NULL, 0, 0},
 };
 
 static int64_t chunk_width(const norma_problem *problem) {
@@ -84,8 +86,9 @@ static int row_threads(int64_t wanted, int least) {
     return power;
 }
 
-static bool in_registers(const held_kernel *kernels, int64_t chunks, int least, row_shape *out_shape) {
-    while (kernels->kernel && kernels->most < chunks) kernels++;
+/* `rows` is 0 where nothing may follow from their number. */
+static bool in_registers(const held_kernel *kernels, int64_t chunks, int64_t rows, int least, row_shape *out_shape) {
+    while (kernels->kernel && (kernels->most < chunks || kernels->rows > rows)) kernels++;
     if (!kernels->kernel) return false;
     *out_shape = (row_shape){.kernel = kernels->kernel,
                              .chunks = kernels->chunks,
@@ -124,19 +127,21 @@ static row_shape swept(const gpu_device *device, int64_t chunks) {
 }
 
 /* Where a row's chunks begin at multiples of 16 bytes. */
-static row_shape aligned_shape(const gpu_device *device, const norma_problem *problem, bool few) {
+static row_shape aligned_shape(const gpu_device *device, const norma_problem *problem, int64_t rows) {
+    const bool few = rows > 0 && rows <= FEW_ROWS;
     const int64_t chunks = norma_ceil_div(problem->k, chunk_width(problem));
     const int least = problem->k % chunk_width(problem) ? RAGGED_THREADS : LEAST_THREADS;
     row_shape shape;
-    if (in_registers(few ? few_kernels : held_kernels, chunks, least, &shape)) return shape;
+    if (in_registers(few ? few_kernels : held_kernels, chunks, rows, least, &shape)) return shape;
     if (device->arch >= CLUSTER_ARCH && in_stream(device, chunks, &shape)) return shape;
     return swept(device, chunks);
 }
 
-static row_shape ragged_shape(const gpu_device *device, const norma_problem *problem, bool few) {
+static row_shape ragged_shape(const gpu_device *device, const norma_problem *problem, int64_t rows) {
+    const bool few = rows > 0 && rows <= FEW_ROWS;
     const int64_t whole = problem->k / chunk_width(problem), chunks = whole ? whole : 1;
     row_shape shape;
-    if (in_registers(few ? few_ragged_kernels : ragged_kernels, chunks, RAGGED_THREADS, &shape)) return shape;
+    if (in_registers(few ? few_ragged_kernels : ragged_kernels, chunks, rows, RAGGED_THREADS, &shape)) return shape;
     return swept(device, chunks);
 }
 
@@ -179,7 +184,7 @@ static norma_status find(gpu_device *device, const norma_problem *problem, const
                          const row_shape *shape, void **out_function) {
     const char *dtype = norma_dtype_name(problem->x.layout.dtype);
     const bool full = strcmp(kind, "full") == 0;
-    const char *chunks = full && shape->chunks <= FULL_CHUNKS ? "c4" : shape->kernel;
+    const char *chunks = !full ? shape->kernel : shape->chunks > FULL_CHUNKS ? "c8" : "c4";
     char name[64];
     if (shape->route == IN_SWEEPS)
         (void)snprintf(name, sizeof name, "rmsnorm_rows_%s_sweep", dtype);
@@ -208,10 +213,10 @@ static norma_status find_ragged(gpu_device *device, const norma_problem *problem
 
 static norma_status find_all(gpu_device *device, const norma_problem *problem, rows_native *native) {
     const bool invariant = (problem->flags & NORMA_BATCH_INVARIANT) != 0, lean = is_lean(problem);
-    const bool few = !invariant && problem->batch * problem->m <= FEW_ROWS;
+    const int64_t rows = invariant ? 0 : problem->batch * problem->m;
     norma_status status = gpu_find(device, "rmsnorm_rows_any", 0, &native->any);
-    native->shape = aligned_shape(device, problem, few);
-    native->ragged = ragged_shape(device, problem, few);
+    native->shape = aligned_shape(device, problem, rows);
+    native->ragged = ragged_shape(device, problem, rows);
     if (status || problem->k > INT32_MAX / 4 || !steps_alike(problem)) return status;
 
     const norma_layout *x = &problem->x.layout;
