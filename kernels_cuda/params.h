@@ -126,13 +126,15 @@ typedef struct norma_half_params {
     norma_index x_stride;
     int rows, k;
     int blocks, tiles, each, longer, block_tiles, waves, steps, phases, split, normalise, early; /* as above */
-    int reserved;
+    int cluster;                   /* blocks that share the K of the same columns; `blocks` counts clusters */
+    int phase_k;                   /* of all blocks of a cluster */
     int wave_bytes, scratch_bytes; /* of shared memory for a wave, and of that for its sums and its gamma */
+    int batch;                     /* tiles whose sums are kept until those of the cluster are added up */
     int contract, parts;
     float eps, gamma_offset;
-    norma_half_part part[NORMA_KERNEL_PARTS];
     float *rstd;
     norma_index rstd_stride;
+    norma_half_part part[NORMA_KERNEL_PARTS];
 } norma_half_params;
 
 typedef struct norma_fold_params {

@@ -91,6 +91,31 @@ NORMA_DEVICE void cluster_sync() {
     __syncthreads();
 #endif
 }
+/* The two halves of a cluster_sync() that orders nothing in memory. */
+NORMA_DEVICE void cluster_arrive() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("barrier.cluster.arrive.relaxed;" ::: "memory");
+#endif
+}
+NORMA_DEVICE void cluster_wait() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("barrier.cluster.wait;" ::: "memory");
+#endif
+}
+/* What block `rank` has at the same shared address. */
+NORMA_DEVICE float cluster_read(const float *shared, int rank) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    float value;
+    asm volatile("{\n\t.reg .u32 at;\n\tmapa.shared::cluster.u32 at, %1, %2;\n\tld.shared::cluster.f32 %0, [at];\n\t}"
+                 : "=f"(value)
+                 : "r"((unsigned)__cvta_generic_to_shared(shared)), "r"(rank)
+                 : "memory");
+    return value;
+#else
+    (void)rank;
+    return *shared;
+#endif
+}
 NORMA_DEVICE void cluster_open(cluster_box *box) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
     asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;\n\tfence.mbarrier_init.release.cluster;" ::"r"(
@@ -168,6 +193,11 @@ NORMA_DEVICE unsigned count_up(unsigned *counter, unsigned last) {
 /* The compiler takes `v` as new from here on: what was computed from it before cannot be kept in registers for later. */
 NORMA_DEVICE void renew(vec16 &v) {
     asm volatile("" : "+r"(v.word[0]), "+r"(v.word[1]), "+r"(v.word[2]), "+r"(v.word[3]));
+}
+
+/* Has `value` computed here. */
+NORMA_DEVICE void need(int value) {
+    asm volatile("" ::"r"(value));
 }
 
 NORMA_DEVICE float mul_rn(float a, float b) {
@@ -312,6 +342,11 @@ NORMA_DEVICE void store16_once(void *to, vec16 v) {
     asm volatile("st.global.cs.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(v.word[0]), "r"(v.word[1]), "r"(v.word[2]),
                  "r"(v.word[3])
                  : "memory");
+}
+
+/* Brings a line to the second-level cache. */
+NORMA_DEVICE void prefetch_line(const void *at) {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(at));
 }
 
 /* Sixteen bytes from global to shared memory without passing registers, of which the first `bytes` (0 to 16) are read and

@@ -83,6 +83,13 @@ struct cluster_box {
 NORMA_DEVICE void cluster_sync() {
     block_sync();
 }
+NORMA_DEVICE void cluster_arrive() {
+}
+NORMA_DEVICE void cluster_wait() {
+}
+NORMA_DEVICE float cluster_read(const float *shared, int) {
+    return *shared;
+}
 NORMA_DEVICE void cluster_open(cluster_box *) {
 }
 NORMA_DEVICE void cluster_expect(cluster_box *, int) {
@@ -99,6 +106,13 @@ NORMA_DEVICE void cluster_copy(cluster_box *, void *shared, const void *from, in
 
 NORMA_DEVICE unsigned count_up(unsigned *counter, unsigned last) {
     return __builtin_amdgcn_atomic_inc32(counter, last, __ATOMIC_ACQ_REL, "agent");
+}
+
+NORMA_DEVICE void need(int value) {
+    __asm__ volatile("" ::"s"(value));
+}
+
+NORMA_DEVICE void prefetch_line(const void *) {
 }
 
 NORMA_DEVICE void renew(vec16 &v) {

@@ -551,25 +551,31 @@ NORMA_SKINNY_KERNELS(f32, float)
 NORMA_SKINNY_KERNELS(f16, f16)
 NORMA_SKINNY_KERNELS(bf16, bf16)
 
-#define NORMA_SKINNY_HALF_KERNEL(name, T, fragments, packed)                                      \
-    NORMA_KERNEL(rmsnorm_linear_skinny_##name##fragments, norma_half_params, skinny_threads, 1) { \
-        skinny_half<T, fragments, packed>(params);                                                \
+#define NORMA_SKINNY_HALF_KERNEL(name, T, fragments, packed)                                                          \
+    NORMA_KERNEL(rmsnorm_linear_skinny_##name##fragments, norma_half_params, half_limits<fragments>::waves * 32, 1) { \
+        skinny_half<T, fragments, packed>(params);                                                                    \
     }
 #define NORMA_SKINNY_HALF_KERNELS(name, T)                \
     NORMA_SKINNY_HALF_KERNEL(name##_packed, T, 1, true)   \
     NORMA_SKINNY_HALF_KERNEL(name##_packed, T, 2, true)   \
+    NORMA_SKINNY_HALF_KERNEL(name##_packed, T, 4, true)   \
     NORMA_SKINNY_HALF_KERNEL(name##_rounded, T, 1, false) \
-    NORMA_SKINNY_HALF_KERNEL(name##_rounded, T, 2, false)
+    NORMA_SKINNY_HALF_KERNEL(name##_rounded, T, 2, false) \
+    NORMA_SKINNY_HALF_KERNEL(name##_rounded, T, 4, false)
 
-#define NORMA_SKINNY_SHORT_KERNEL(name, T, steps, packed)                                             \
-    NORMA_KERNEL(rmsnorm_linear_skinny_##name##_short##steps, norma_half_params, skinny_threads, 1) { \
-        skinny_short<T, steps, packed>(params);                                                       \
+#define NORMA_SKINNY_SHORT_KERNEL(name, T, steps, packed)                                                      \
+    NORMA_KERNEL(rmsnorm_linear_skinny_##name##_short##steps, norma_half_params, short_tiles::waves * 32, 2) { \
+        skinny_short<T, steps, packed>(params);                                                                \
     }
-#define NORMA_SKINNY_SHORT_KERNELS(name, T)                \
-    NORMA_SKINNY_SHORT_KERNEL(name##_packed, T, 4, true)   \
-    NORMA_SKINNY_SHORT_KERNEL(name##_packed, T, 8, true)   \
-    NORMA_SKINNY_SHORT_KERNEL(name##_rounded, T, 4, false) \
-    NORMA_SKINNY_SHORT_KERNEL(name##_rounded, T, 8, false)
+#define NORMA_SKINNY_SHORT_KERNELS(name, T)                 \
+    NORMA_SKINNY_SHORT_KERNEL(name##_packed, T, 4, true)    \
+    NORMA_SKINNY_SHORT_KERNEL(name##_packed, T, 8, true)    \
+    NORMA_SKINNY_SHORT_KERNEL(name##_packed, T, 12, true)   \
+    NORMA_SKINNY_SHORT_KERNEL(name##_packed, T, 16, true)   \
+    NORMA_SKINNY_SHORT_KERNEL(name##_rounded, T, 4, false)  \
+    NORMA_SKINNY_SHORT_KERNEL(name##_rounded, T, 8, false)  \
+    NORMA_SKINNY_SHORT_KERNEL(name##_rounded, T, 12, false) \
+    NORMA_SKINNY_SHORT_KERNEL(name##_rounded, T, 16, false)
 
 NORMA_SKINNY_SHORT_KERNELS(f16, f16)
 NORMA_SKINNY_SHORT_KERNELS(bf16, bf16)

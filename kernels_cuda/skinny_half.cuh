@@ -1,286 +1,179 @@
-/* RMSNorm + Linear for a few rows of halves with K contiguous in W, and no residual: the case of decoding, lean and fast.
- * The picture and the tiles are those of rmsnorm_linear_skinny.cu.
+/* RMSNorm + Linear for up to 32 rows of halves with K contiguous in W, and no residual: for more rows or a longer K than
+ * skinny_short.cuh takes. The picture and the tiles are those of rmsnorm_linear_skinny.cu, W comes through the rings of
+ * skinny_ring.cuh, and the x operand lies in shared memory. Where that would take too much, blocks of a cluster share K:
+ * each has a slice of it, and after some tiles each adds up all blocks' sums of some of them; or else it goes on in phases.
  *
- * x and gamma go to shared memory while W's first steps are under way, and a wave makes its slice of the x operand before
- * they arrive. The squares come off the diagonal of x x'. Two sets of sums take turns, so that a tile costs one barrier.
+ * A lane copies, squares and makes just the chunks of x that are its part of the matrix operand, so that no barrier is
+ * needed before the product.
  *
- * Shared memory: [wave][row] sums of squares; of each wave [2][column][operand] sums, where gamma lies before there are any,
- * and [step][operand] 32 k of the x operand.
+ * Shared memory: [wave][row] sums of squares; [row] those of the block; of each wave [set][column][operand] sums, where
+ * gamma lies before there are any, [step][operand] 32 k of the x operand, and its ring; [tile][column][operand] sums of the
+ * block that wait for those of other blocks or phases.
  *
  * Steps, by the names of tile_index.h: 1 place  2 load  3 square  4 multiply  5 scale  6 store. */
 #ifndef NORMA_SKINNY_HALF_CUH
 #define NORMA_SKINNY_HALF_CUH
 
-#include "skinny_common.cuh"
+#include "skinny_ring.cuh"
 
 namespace {
 
-struct half_tiles {
-    static constexpr int columns = 16, rows = 16; /* the most */
-    static constexpr int step_k = 32, step_bytes = 64, lane_k = 8;
-    static constexpr int ahead = 8; /* steps of W under way in a lane */
-    static constexpr int square_bytes = 1024, waves = 16;
+template <int fragments>
+struct half_limits {
+    static constexpr int waves = 8, rows = 8 * fragments, per_tile = half_tiles::columns * rows;
+    static constexpr int sets = fragments > 2 ? 1 : 2; /* of sums, which take turns */
+    static constexpr int stages = fragments > 2 ? 2 : 3;
 };
 
-/* Lane (g, t) of 8 x 4. */
-NORMA_DEVICE int half_g() {
-    return (thread_id() & 31) >> 2;
-}
-NORMA_DEVICE int half_t() {
-    return thread_id() & 3;
-}
+/* Where things lie in shared memory. */
+struct half_places {
+    static constexpr int row_squares = 1024, waves = row_squares + 128;
+};
 
 NORMA_DEVICE unsigned char *half_wave(const norma_half_params &params, int wave) {
-    return shared_memory() + half_tiles::square_bytes + wave * params.wave_bytes;
+    return shared_memory() + half_places::waves + wave * params.wave_bytes;
 }
 
-NORMA_DEVICE int half_first_k(const norma_half_params &params, int phase) {
-    return (phase * params.waves + (thread_id() >> 5)) * params.steps * half_tiles::step_k;
+/* What lies behind the waves: sums of all of them. */
+NORMA_DEVICE float *half_block_sums(const norma_half_params &params) {
+    return (float *)half_wave(params, params.waves);
 }
 
-NORMA_DEVICE tile_range half_range(const norma_half_params &params, int tile) {
-    const bool more = tile < params.longer;
-    return {tile * params.each + (more ? tile : params.longer), params.each + (more ? 1 : 0)};
+/* ---- The squares ---- */
+
+NORMA_DEVICE float *half_row_squares() {
+    return (float *)(shared_memory() + half_places::row_squares);
 }
 
-NORMA_DEVICE const norma_half_part &half_part(const norma_half_params &params, int column) {
-    int p = 0;
-    NORMA_NO_UNROLL
-    while (p + 1 < params.parts && column >= params.part[p + 1].first) p++;
-    return params.part[p];
-}
-
-/* ---- W ---- */
-
-/* Walks over phases, the block's tiles and their steps, ahead of the products: a lane has columns g and g + 8, or the tile's
- * last column in place of what is not there. */
-template <typename T>
-struct half_weights {
-    using tiles = half_tiles;
-    const norma_half_params &params;
-    int phase, tile, step, left; /* of K from there on */
-    const T *from[2];
-
-    NORMA_DEVICE explicit half_weights(const norma_half_params &given) : params(given), phase(0), tile((int)block_id()) {
-        open_tile();
+template <int fragments>
+NORMA_DEVICE void half_add_squares(const norma_half_params &params) {
+    const int row = thread_id();
+    if (row >= params.rows) return;
+    float total = 0;
+    NORMA_UNROLL
+    for (int wave = 0; wave < half_limits<fragments>::waves; wave++) {
+        if (wave < params.waves)
+            total = add_rn(total, ((const float *)shared_memory())[wave * half_limits<fragments>::rows + row]);
     }
-
-    NORMA_DEVICE void open_tile() {
-        const int k = half_first_k(params, phase) + half_t() * tiles::lane_k;
-        const tile_range range = half_range(params, tile);
-        step = 0;
-        left = phase < params.phases ? params.k - k : 0;
-        NORMA_UNROLL
-        for (int i = 0; i < 2; i++) {
-            const int piece = half_g() + i * 8, column = range.first + (piece < range.count ? piece : range.count - 1);
-            if (params.parts == 1) {
-                from[i] = (const T *)params.part[0].weight + column * params.part[0].weight_stride + k;
-            } else {
-                const norma_half_part &part = half_part(params, column);
-                from[i] = (const T *)part.weight + (column - part.first) * part.weight_stride + k;
-            }
-        }
-    }
-
-    /* 2 load: `s` steps from here on; past the end of K, what was there stays */
-    NORMA_DEVICE void load(int s, vec16 to[2]) const {
-        if (s * tiles::step_k >= left) return;
-        to[0] = load16_constant(from[0] + s * tiles::step_k);
-        to[1] = load16_constant(from[1] + s * tiles::step_k);
-    }
-
-    NORMA_DEVICE void advance() {
-        step += tiles::ahead;
-        left -= tiles::ahead * tiles::step_k;
-        from[0] += tiles::ahead * tiles::step_k;
-        from[1] += tiles::ahead * tiles::step_k;
-        if (step < params.steps) return;
-        tile += params.blocks;
-        if (tile >= params.tiles) {
-            tile = (int)block_id();
-            phase++;
-        }
-        open_tile();
-    }
-};
-
-/* ---- The x operand ---- */
-
-/* 2 load: the wave's slice of x, each row where its (first) operand will be, and of gamma, zeros past the end of K. */
-template <typename T>
-NORMA_DEVICE void half_copy_rows(const norma_half_params &params, int phase) {
-    using tiles = half_tiles;
-    const int row_bytes = params.split * tiles::step_bytes, group_bytes = 8 * params.rows * row_bytes;
-    const unsigned lane = (unsigned)thread_id() & 31, scratch = shared_address(half_wave(params, thread_id() >> 5));
-    unsigned gamma_to = scratch + lane * 16;
-    unsigned x_to =
-        scratch + (unsigned)params.scratch_bytes + lane / 4 * (unsigned)(params.rows * row_bytes) + lane % 4 * 16;
-    int k = half_first_k(params, phase) + (int)lane * tiles::lane_k;
-    NORMA_NO_UNROLL
-    for (int s = 0; s < params.steps; s += 8) {
-        const bool present = k < params.k;
-        const int at = present ? k : 0;
-        const T *from = (const T *)params.x + at;
-        unsigned to = x_to;
-        NORMA_UNROLL4
-        for (int r = 0; r < params.rows; r++) {
-            copy16_async(to, from, present);
-            from += params.x_stride;
-            to += (unsigned)row_bytes;
-        }
-        if (params.gamma) copy16_async(gamma_to, (const T *)params.gamma + at, present);
-        k += 8 * tiles::step_k;
-        gamma_to += 8 * tiles::step_bytes;
-        x_to += (unsigned)group_bytes;
-    }
-    copy_async_commit();
+    half_row_squares()[row] = total;
 }
 
 NORMA_DEVICE float half_rstd(const norma_half_params &params, int row) {
-    float total = 0;
-    NORMA_UNROLL
-    for (int wave = 0; wave < half_tiles::waves; wave++) {
-        if (wave < params.waves) total = add_rn(total, ((const float *)shared_memory())[wave * half_tiles::rows + row]);
+    float total = half_row_squares()[row];
+    if (params.cluster > 1) {
+        total = 0;
+        NORMA_NO_UNROLL
+        for (int rank = 0; rank < params.cluster; rank++)
+            total = add_rn(total, cluster_read(half_row_squares() + row, rank));
     }
     return norm_rstd(total, params.k, params.eps);
 }
 
-/* What a lane has of the x operand: 16 bytes of operand g (and g + 8) in each step. With a split, operands 2r and 2r + 1 are
- * the high and the low half of row r. */
+/* ---- The x operand ---- */
+
+/* What a lane has of it: 16 bytes of operand 8f + g in each step. With a split, operands 2r and 2r + 1 are the high and the
+ * low half of row r. */
 template <typename T, int fragments, bool packed>
 struct half_operand {
     using tiles = half_tiles;
     const norma_half_params &params;
     int split_bit; /* of an operand's number: set in a low half */
-    int count, step_bytes;
-    unsigned char *slice;
-    float squares[fragments][4] = {};
+    int count, step_bytes, wave;
+    unsigned char *slice; /* the lane's chunk of operand 0 in the first step */
+    float sum[fragments] = {};
 
-    NORMA_DEVICE explicit half_operand(const norma_half_params &given) : params(given) {
+    NORMA_DEVICE half_operand(const norma_half_params &given, int of_wave) : params(given), wave(of_wave) {
         split_bit = given.split - 1;
         count = given.rows << split_bit;
         step_bytes = count * tiles::step_bytes;
-        slice = half_wave(given, thread_id() >> 5) + given.scratch_bytes + half_t() * 16;
+        slice = half_wave(given, wave) + given.scratch_bytes + half_t() * 16;
     }
 
     NORMA_DEVICE int operand(int f) const {
         return f * 8 + half_g();
     }
-
-    /* Where the lane's operand lies in the first step; without one, any place. */
-    NORMA_DEVICE unsigned char *feed(int f) const {
-        return slice + (operand(f) < count ? operand(f) : 0) * tiles::step_bytes;
+    NORMA_DEVICE bool present(int f) const {
+        return operand(f) < count;
+    }
+    /* Where the lane's chunk lies in the first step; without an operand, one that is there. */
+    NORMA_DEVICE unsigned char *place(int f) const {
+        return slice + (present(f) ? operand(f) : 0) * tiles::step_bytes;
     }
 
-    /* Where the row lies that it is made from. */
-    NORMA_DEVICE const unsigned char *raw(int f) const {
-        return slice + (operand(f) < count ? operand(f) & ~split_bit : 0) * tiles::step_bytes;
-    }
-
-    /* 3 square: x x' */
-    NORMA_DEVICE void square(const vec16 x[fragments]) {
-        const unsigned a[2][4] = {{x[0].word[0], x[fragments - 1].word[0], x[0].word[1], x[fragments - 1].word[1]},
-                                  {x[0].word[2], x[fragments - 1].word[2], x[0].word[3], x[fragments - 1].word[3]}};
+    /* 2 load: x where its operand will be, and gamma, zeros past the end of K; the next commit counts them. */
+    NORMA_DEVICE void copy(int first_k) const {
+        const int lane = thread_id() & 31;
+        if (params.gamma) {
+            const unsigned to = shared_address(half_wave(params, wave));
+            NORMA_NO_UNROLL
+            for (int c = lane; c < params.steps * 4; c += 32) {
+                const int at = first_k + c * tiles::lane_k;
+                copy16_async(to + (unsigned)c * 16, (const T *)params.gamma + at, at < params.k);
+            }
+        }
+        const int k = first_k + half_t() * tiles::lane_k;
         NORMA_UNROLL
         for (int f = 0; f < fragments; f++) {
-            mma_m16n8k16<T>(squares[f], a[0], &x[f].word[0]);
-            mma_m16n8k16<T>(squares[f], a[1], &x[f].word[2]);
+            if (!present(f)) break;
+            const T *from = (const T *)params.x + (operand(f) >> split_bit) * params.x_stride + k;
+            unsigned to = shared_address(place(f));
+            NORMA_UNROLL4
+            for (int s = 0; s < params.steps; s++) {
+                copy16_async(to, from + s * tiles::step_k, k + s * tiles::step_k < params.k);
+                to += (unsigned)step_bytes;
+            }
         }
     }
 
     NORMA_DEVICE void store_squares() const {
-        float *to = (float *)shared_memory() + (thread_id() >> 5) * tiles::rows;
+        float *to = (float *)shared_memory() + wave * half_limits<fragments>::rows;
         NORMA_UNROLL
         for (int f = 0; f < fragments; f++) {
-            const float even = squares[f][2 * f], odd = squares[f][2 * f + 1];
-            const bool mine = half_g() >> 1 == half_t() && operand(f) < count && !(half_g() & split_bit);
-            if (mine) to[operand(f) >> split_bit] = half_g() & 1 ? odd : even;
+            const float total = wave_sum<4>(sum[f]);
+            if (half_t() == 0 && present(f) && !(operand(f) & split_bit)) to[operand(f) >> split_bit] = total;
         }
     }
 
-    /* The operand from x: x * gamma in one rounding, or what is left of it; or the normalised row. */
-    NORMA_DEVICE vec16 made(vec16 x, vec16 gamma, bool low, float rstd) const {
-        vec16 y = x;
-        if constexpr (packed) {
-            NORMA_UNROLL
-            for (int i = 0; i < 4; i++) {
-                y.word[i] = mul_pairs<T>(x.word[i], gamma.word[i]);
-                if (low) y.word[i] = fma_pairs<T>(x.word[i], gamma.word[i], y.word[i] ^ 0x80008000u);
-            }
-        } else {
-            const chunk<T> h = unpack<T>(x), scale = plus_offset(unpack<T>(gamma), params.gamma_offset);
-            chunk<T> value;
-            NORMA_UNROLL
-            for (int i = 0; i < tiles::lane_k; i++)
-                value.value[i] = normalised<T>(h.value[i], rstd, params.gamma ? scale.value[i] : 1.0f, params.contract);
-            y = pack(value);
-            if (params.split == 2) {
-                const chunk<T> high = unpack<T>(y);
+    /* 3 square, and where no row's rstd is needed x becomes the operand: x * gamma in one rounding, or what is left of it.
+     */
+    NORMA_DEVICE void square() {
+        const unsigned char *scale = half_wave(params, wave) + half_t() * 16;
+        const unsigned sign = 0x80008000u;
+        NORMA_UNROLL
+        for (int f = 0; f < fragments; f++) {
+            if (!present(f)) break;
+            const bool low = operand(f) & split_bit;
+            unsigned char *at = place(f);
+            NORMA_UNROLL4
+            for (int s = 0; s < params.steps; s++) {
+                vec16 x = load16(at + s * step_bytes);
+                sum[f] = add_rn(sum[f], squares(unpack<T>(x)));
+                if (!packed || !params.gamma) continue;
+                const vec16 gamma = load16(scale + s * tiles::step_bytes);
                 NORMA_UNROLL
-                for (int i = 0; i < tiles::lane_k; i++) value.value[i] = add_rn(value.value[i], -high.value[i]);
-                const vec16 rest = pack(value);
-                if (low) y = rest;
+                for (int i = 0; i < 4; i++) {
+                    const unsigned high = mul_pairs<T>(x.word[i], gamma.word[i]);
+                    x.word[i] = fma_pairs<T>(x.word[i], gamma.word[i], low ? high ^ sign : sign);
+                }
+                store16(at + s * step_bytes, x);
             }
         }
-        return y;
     }
 
-    NORMA_DEVICE void square_all() {
-        const unsigned char *from[fragments];
-        NORMA_UNROLL
-        for (int f = 0; f < fragments; f++) from[f] = raw(f);
-        NORMA_UNROLL4
-        for (int s = 0; s < params.steps; s++) {
-            vec16 x[fragments];
-            NORMA_UNROLL
-            for (int f = 0; f < fragments; f++) {
-                x[f] = load16(from[f]);
-                from[f] += step_bytes;
-            }
-            square(x);
-        }
-    }
-
-    /* x, which has come, becomes the operand. */
-    NORMA_DEVICE void make() {
-        if (!packed || !params.gamma) square_all();
-        if (!packed || params.gamma) make_all();
-        wave_sync();
-    }
-
-    NORMA_DEVICE void make_all() {
-        float rstd[fragments];
-        const unsigned char *from[fragments], *gamma = half_wave(params, thread_id() >> 5) + half_t() * 16;
-        unsigned char *to[fragments];
-        const bool low = half_g() & split_bit;
-        if (!packed && params.normalise) {
-            store_squares();
-            block_sync();
-        }
-        NORMA_UNROLL
+    /* Else it becomes the operand once rstd is known: the normalised row. */
+    NORMA_DEVICE void make() const {
+        const unsigned char *scale_at = half_wave(params, wave) + half_t() * 16;
+        NORMA_NO_UNROLL
         for (int f = 0; f < fragments; f++) {
-            const int row = operand(f) < count ? operand(f) >> split_bit : 0;
-            rstd[f] = !packed && params.normalise ? half_rstd(params, row) : 1.0f;
-            from[f] = raw(f);
-            to[f] = feed(f);
-        }
-        NORMA_UNROLL4
-        for (int s = 0; s < params.steps; s++) {
-            vec16 x[fragments], scale = {};
-            if (packed || params.gamma) scale = load16(gamma);
-            gamma += tiles::step_bytes;
-            NORMA_UNROLL
-            for (int f = 0; f < fragments; f++) {
-                x[f] = load16(from[f]);
-                from[f] += step_bytes;
-            }
-            if constexpr (packed) square(x);
-            wave_sync();
-            NORMA_UNROLL
-            for (int f = 0; f < fragments; f++) {
-                const vec16 y = made(x[f], scale, low, rstd[f]);
-                if (operand(f) < count) store16(to[f], y);
-                to[f] += step_bytes;
+            if (!present(f)) break;
+            const bool low = operand(f) & split_bit;
+            const float rstd = params.normalise ? half_rstd(params, operand(f) >> split_bit) : 1.0f;
+            unsigned char *at = place(f);
+            NORMA_NO_UNROLL
+            for (int s = 0; s < params.steps; s++, at += step_bytes) {
+                vec16 gamma = {{0, 0, 0, 0}};
+                if (params.gamma) gamma = load16(scale_at + s * tiles::step_bytes);
+                store16(at, half_made<T>(params, load16(at), gamma, low, rstd));
             }
         }
     }
@@ -288,60 +181,47 @@ struct half_operand {
 
 /* ---- Sums ---- */
 
-/* A wave's sums of a tile, as [column][operand or row]. */
+/* Adds up the waves' sums of the block's tile `tile`, and those of earlier phases. 5 scale, 6 store: what is complete then;
+ * with a cluster, and before the last phase, the sums stay in shared memory, as tile `slot`. */
 template <int fragments>
-NORMA_DEVICE void half_keep(const norma_half_params &params, float c[fragments][4], float *partial) {
-    NORMA_UNROLL
-    for (int f = 0; f < fragments; f++) {
+NORMA_DEVICE void half_finish(const norma_half_params &params, int phase, int tile, int slot, float rstd) {
+    using limits = half_limits<fragments>;
+    const float *partial = (const float *)half_wave(params, 0) + tile % limits::sets * limits::per_tile;
+    const int row = thread_id() & (limits::rows - 1);
+    if (row >= params.rows) return;
+    const tile_range range = half_range(params, half_block(params) + tile * params.blocks);
+    NORMA_NO_UNROLL
+    for (int i = thread_id(); i < range.count * limits::rows; i += params.waves * 32) {
+        float total = 0;
         NORMA_UNROLL
-        for (int half = 0; half < 2; half++) {
-            float *to = partial + (half_g() + 8 * half) * 8 * fragments + f * 8;
-            const float even = c[f][2 * half], odd = c[f][2 * half + 1];
-            if (params.split == 2) {
-                to[half_t()] = add_rn(even, odd);
-            } else {
-                to[2 * half_t()] = even;
-                to[2 * half_t() + 1] = odd;
-            }
-            c[f][2 * half] = c[f][2 * half + 1] = 0;
+        for (int wave = 0; wave < limits::waves; wave++) {
+            if (wave < params.waves) total = add_rn(total, partial[wave * (params.wave_bytes / 4) + i]);
         }
+        float *sum = half_block_sums(params) + slot * limits::per_tile + i;
+        if (phase > 0) total = add_rn(total, *sum);
+        if (params.cluster > 1 || phase < params.phases - 1)
+            *sum = total;
+        else
+            half_scale_and_store(params, row, range.first + i / limits::rows, total, rstd);
     }
 }
 
-NORMA_DEVICE void half_store(const norma_half_part &part, int row, int column, float value) {
-    if (part.bias) value = add_rn(value, load_as(part.bias, part.bias_dtype, column));
-    store_as(part.out, part.out_dtype, row * part.out_stride + column, value);
-}
-
-/* 5 scale, 6 store: adds up the waves' sums of the block's tile `tile`. With phases, those of earlier ones lie behind. */
+/* 5 scale, 6 store: the block's share of the tiles from `first` on whose sums the blocks of its cluster have. */
 template <int fragments>
-NORMA_DEVICE void half_finish(const norma_half_params &params, int phase, int tile, float rstd) {
-    using tiles = half_tiles;
-    constexpr int rows = 8 * fragments, per_tile = tiles::columns * rows;
-    const float *partial = (const float *)half_wave(params, 0) + tile % 2 * per_tile;
-    const int row = thread_id() & (rows - 1);
+NORMA_DEVICE void half_share(const norma_half_params &params, int first, int slot, int count, float rstd) {
+    using limits = half_limits<fragments>;
+    const int row = thread_id() & (limits::rows - 1);
     if (row >= params.rows) return;
-    const tile_range range = half_range(params, (int)block_id() + tile * params.blocks);
     NORMA_NO_UNROLL
-    for (int i = thread_id(); i < range.count * rows; i += params.waves * 32) {
-        const int column = range.first + (i / rows);
-        float total = 0;
-        NORMA_UNROLL
-        for (int wave = 0; wave < tiles::waves; wave++) {
-            if (wave < params.waves) total = add_rn(total, partial[wave * (params.wave_bytes / 4) + i]);
-        }
-        if (params.phases > 1) {
-            float *sum = (float *)half_wave(params, params.waves) + tile * per_tile + i;
-            if (phase > 0) total = add_rn(total, *sum);
-            *sum = total;
-            if (phase < params.phases - 1) continue;
-        }
-        if (!params.normalise) total = mul_rn(total, rstd);
-        if (params.parts == 1) {
-            half_store(params.part[0], row, column, total);
-        } else {
-            const norma_half_part &part = half_part(params, column);
-            half_store(part, row, column - part.first, total);
+    for (int tile = cluster_rank(); tile < count; tile += params.cluster) {
+        const tile_range range = half_range(params, half_block(params) + (first + tile) * params.blocks);
+        NORMA_NO_UNROLL
+        for (int i = thread_id(); i < range.count * limits::rows; i += params.waves * 32) {
+            float total = 0;
+            NORMA_UNROLL4
+            for (int rank = 0; rank < params.cluster; rank++)
+                total = add_rn(total, cluster_read(half_block_sums(params) + (slot + tile) * limits::per_tile + i, rank));
+            half_scale_and_store(params, row, range.first + i / limits::rows, total, rstd);
         }
     }
 }
@@ -350,66 +230,75 @@ NORMA_DEVICE void half_finish(const norma_half_params &params, int phase, int ti
 
 template <typename T, int fragments, bool packed>
 NORMA_DEVICE void skinny_half(const norma_half_params &params) {
-    using tiles = half_tiles;
-    constexpr int rows = 8 * fragments, per_tile = tiles::columns * rows;
+    using limits = half_limits<fragments>;
 
     /* 1 place */
-    vec16 w[tiles::ahead][2];
+    grid_launch_dependents();
+    touch_params(params);
+    const int wave = half_slice(params), rank = params.cluster > 1 ? cluster_rank() : 0;
+    int k = (rank * params.waves + wave) * params.steps * half_tiles::step_k;
+    weight_ring<T, limits::stages> weights(params, k, half_wave(params, wave + 1) - weight_ring<T, limits::stages>::bytes);
+    half_operand<T, fragments, packed> x(params, wave);
+    half_prefetch<T>(params);
     if (!params.early) {
+        weights.prefetch();
         grid_wait();
-        half_copy_rows<T>(params, 0);
+        x.copy(k);
     }
-    half_weights<T> weights(params);
-    NORMA_UNROLL
-    for (int s = 0; s < tiles::ahead / 2; s++) weights.load(s, w[s]);
+    NORMA_NO_UNROLL
+    for (int i = 0; i < limits::stages - 1; i++) weights.load(params.steps);
     if (params.early) {
         grid_wait();
-        half_copy_rows<T>(params, 0);
+        x.copy(k);
     }
-    NORMA_UNROLL
-    for (int s = tiles::ahead / 2; s < tiles::ahead; s++) weights.load(s, w[s]);
-    grid_launch_dependents();
+    weights.load(params.steps);
 
-    half_operand<T, fragments, packed> x(params);
-    float sums[fragments][4] = {};
+    const int row = thread_id() & (limits::rows - 1);
+    float rstd = 0;
+    int batch = 0; /* the first tile whose sums wait for the other blocks' */
     NORMA_NO_UNROLL
-    for (int phase = 0; phase < params.phases; phase++) {
+    for (int phase = 0; phase < params.phases; phase++, k += params.phase_k) {
         if (phase > 0) {
             block_sync(); /* gamma takes the place of sums that others read */
-            half_copy_rows<T>(params, phase);
+            x.copy(k);
+            copy_async_commit();
         }
-        copy_async_wait<0>();
+        if (phase == 0 && !params.early)
+            copy_async_wait<limits::stages - 1>();
+        else
+            copy_async_wait<0>();
         wave_sync();
-        x.make();
-        float rstd = 0;
+        x.square();
         if (phase == params.phases - 1) {
             x.store_squares();
             block_sync();
-            const int row = thread_id() & (rows - 1);
-            if (row < params.rows && thread_id() < per_tile) rstd = half_rstd(params, row);
-            if (params.rstd && block_id() == 0 && thread_id() < params.rows) params.rstd[row * params.rstd_stride] = rstd;
+            half_add_squares<fragments>(params);
         }
+        if constexpr (!packed) {
+            if (params.cluster > 1)
+                cluster_sync();
+            else
+                block_sync();
+            x.make();
+        }
+        wave_sync();
+
         NORMA_NO_UNROLL
         for (int tile = 0; tile < params.block_tiles; tile++) {
             /* 4 multiply */
+            float sums[fragments][4] = {};
             const unsigned char *feed[fragments];
             NORMA_UNROLL
-            for (int f = 0; f < fragments; f++) feed[f] = x.feed(f);
-            int left = params.k - half_first_k(params, phase);
+            for (int f = 0; f < fragments; f++) feed[f] = x.place(f);
             NORMA_NO_UNROLL
-            for (int step = 0; step < params.steps; step += tiles::ahead) {
-                if (left < tiles::ahead * tiles::step_k) {
-                    NORMA_UNROLL
-                    for (int s = 0; s < tiles::ahead; s++) {
-                        if (s * tiles::step_k + half_t() * tiles::lane_k >= left) w[s][0] = w[s][1] = vec16{{0, 0, 0, 0}};
-                    }
-                }
-                left -= tiles::ahead * tiles::step_k;
-                weights.advance();
+            for (int step = 0; step < params.steps; step += ring::steps) {
+                weights.wait();
                 NORMA_UNROLL
-                for (int s = 0; s < tiles::ahead; s++) {
-                    const unsigned a[2][4] = {{w[s][0].word[0], w[s][1].word[0], w[s][0].word[1], w[s][1].word[1]},
-                                              {w[s][0].word[2], w[s][1].word[2], w[s][0].word[3], w[s][1].word[3]}};
+                for (int s = 0; s < ring::steps; s++) {
+                    vec16 w[2];
+                    weights.read(s, w);
+                    const unsigned a[2][4] = {{w[0].word[0], w[1].word[0], w[0].word[1], w[1].word[1]},
+                                              {w[0].word[2], w[1].word[2], w[0].word[3], w[1].word[3]}};
                     NORMA_UNROLL
                     for (int f = 0; f < fragments; f++) {
                         const vec16 b = load16(feed[f]);
@@ -417,14 +306,28 @@ NORMA_DEVICE void skinny_half(const norma_half_params &params) {
                         mma_m16n8k16<T>(sums[f], a[1], &b.word[2]);
                         feed[f] += x.step_bytes;
                     }
-                    weights.load(s, w[s]);
                 }
+                wave_sync();
+                weights.load(params.steps);
             }
-            half_keep<fragments>(params, sums, (float *)half_wave(params, thread_id() >> 5) + tile % 2 * per_tile);
+            if (limits::sets == 1 && tile > 0) block_sync();
+            half_keep<fragments>(params, sums, (float *)half_wave(params, wave) + tile % limits::sets * limits::per_tile);
             block_sync();
-            half_finish<fragments>(params, phase, tile, rstd);
+            const bool last = phase == params.phases - 1, shares = params.cluster > 1 && last;
+            const int slot = tile - (params.phases > 1 ? 0 : batch);
+            if (last && !shares && tile == 0 && row < params.rows) rstd = half_rstd(params, row);
+            if (shares && tile == batch && batch > 0) cluster_wait(); /* the others have read what was there */
+            half_finish<fragments>(params, phase, tile, slot, rstd);
+            if (!shares || (tile + 1 - batch < params.batch && tile + 1 < params.block_tiles)) continue;
+            cluster_sync();
+            if (batch == 0 && row < params.rows) rstd = half_rstd(params, row);
+            half_share<fragments>(params, batch, params.phases > 1 ? batch : 0, tile + 1 - batch, rstd);
+            batch = tile + 1;
+            if (batch < params.block_tiles) cluster_arrive();
         }
     }
+    if (params.rstd && block_id() == 0 && thread_id() < params.rows) params.rstd[row * params.rstd_stride] = rstd;
+    if (params.cluster > 1) cluster_sync(); /* the others may be reading this block's sums */
 }
 
 } // namespace

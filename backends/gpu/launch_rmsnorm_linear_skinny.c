@@ -15,20 +15,31 @@ enum {
     TILE_PIECES = 8,   /* of 16 bytes, with N contiguous */
     STEP_K = 32,
     CHUNK_BYTES = 16,
-    HALF_ROWS = 16, /* the most rows */
+    FAST_ROWS = 16, /* the most rows of halves in the kernels of rmsnorm_linear_skinny.cu itself */
+    SQUARE_BYTES = 1024,
+    HALF_ROWS = 32, /* and in those of skinny_half.cuh */
     F32_ROWS = 8,
     SPLIT_ROWS = 4,  /* up to so many rows the idle operands take the low halves of h * gamma */
     QUEUE_STEPS = 8, /* a multiple of the steps that a wave has under way */
     SHARED_BYTES = 160 * 1024,
-    HALF_SHARED_BYTES = 163 * 1024,
-    SHORT_STEPS = 8, /* of a wave, in the kernels of skinny_short.cuh; half as many for a K of up to SHORT_K */
-    SHORT_K = 2048,
-    SQUARE_BYTES = 1024
+    HALF_WAVES = 8, /* of a block, in the kernels of skinny_short.cuh and skinny_half.cuh */
+    HALF_SQUARE_BYTES = 1024 + 128,
+    HALF_BATCH_BYTES = 24 * 1024, /* of sums that wait for those of the cluster's other blocks */
+    HALF_X_BYTES = 64 * 1024,     /* of the x operand in a block, where clusters can share it */
+    HALF_FRAGMENTS = 3,           /* kernels for up to 8, 16 and 32 operands */
+    SHORT_ROWS = 8,
+    SHORT_STEPS = 16, /* of a wave, the most that registers hold */
+    SHORT_STAGES = 3,
+    RING_STEPS = 4,
+    RING_BYTES = 4096, /* of a stage */
+    SMALL_UNIT_BYTES = 192 * 1024,
+    CLUSTER_BLOCKS = 8, /* what every machine with clusters offers */
+    CLUSTER_ARCH = 90
 };
 
 typedef struct skinny_native {
-    void *brief;   /* of skinny_short.cuh; NULL if the problem is not for it */
-    void *half[2]; /* of skinny_half.cuh, by the operands, see fragments_of(); likewise */
+    void *brief;                /* of skinny_short.cuh; NULL if the problem is not for it */
+    void *half[HALF_FRAGMENTS]; /* of skinny_half.cuh, for 8 << i operands; likewise */
     void *fast[2];
     void *any;
     bool along_k; /* weights with K contiguous; else with N */
@@ -109,18 +120,24 @@ static bool suits_half(const norma_problem *problem, bool along_k) {
 }
 
 static int short_steps(const norma_problem *problem) {
-    return problem->k <= SHORT_K ? SHORT_STEPS / 2 : SHORT_STEPS;
+    return RING_STEPS * (int)norma_ceil_div(problem->k, RING_STEPS * STEP_K * HALF_WAVES);
 }
 
 /* Those of skinny_short.cuh: also up to 8 rows of a short K. They sum in another order, so that a batch-invariant problem,
  * of any rows, is not for them. */
 static bool suits_short(const norma_problem *problem) {
-    return rows_of(problem) <= HALF_ROWS / 2 && problem->k <= WAVES * SHORT_STEPS * STEP_K &&
+    return rows_of(problem) <= SHORT_ROWS && problem->k <= HALF_WAVES * SHORT_STEPS * STEP_K &&
            !(problem->flags & NORMA_BATCH_INVARIANT);
 }
 
-static unsigned half_shared_bytes(const gpu_device *device) {
-    return (unsigned)norma_index_min(device->base.limits.shared_bytes, HALF_SHARED_BYTES);
+/* The rows that the walk of skinny_half.cuh is for: where results must not depend on their number, the most. */
+static int half_rows(const norma_problem *problem) {
+    return problem->flags & NORMA_BATCH_INVARIANT ? HALF_ROWS : rows_of(problem);
+}
+
+/* Which of native->half they take. */
+static int half_kernel(int rows) {
+    return rows > FAST_ROWS ? 2 : rows > FAST_ROWS / 2 ? 1 : 0;
 }
 
 static norma_status find_half(gpu_device *device, const norma_problem *problem, const norma_skinny_params *params,
@@ -130,19 +147,20 @@ static norma_status find_half(gpu_device *device, const norma_problem *problem, 
     (void)snprintf(stem, sizeof stem, "rmsnorm_linear_skinny_%s_%s", norma_dtype_name(problem->x.layout.dtype),
                    rounded ? "rounded" : "packed");
     norma_status status = NORMA_OK;
-    for (int fragments = 1; !status && fragments <= fragments_of(problem, rows_of(problem)); fragments++) {
-        (void)snprintf(name, sizeof name, "%s%d", stem, fragments);
-        status = gpu_find(device, name, half_shared_bytes(device), &native->half[fragments - 1]);
+    for (int i = 0; !status && i <= half_kernel(half_rows(problem)); i++) {
+        (void)snprintf(name, sizeof name, "%s%d", stem, 1 << i);
+        status = gpu_find(device, name, (unsigned)device->base.limits.shared_bytes, &native->half[i]);
     }
     if (status || !suits_short(problem)) return status;
     (void)snprintf(name, sizeof name, "%s_short%d", stem, short_steps(problem));
-    return gpu_find(device, name, 0, &native->brief);
+    return gpu_find(device, name, (unsigned)device->base.limits.shared_bytes, &native->brief);
 }
 
 static norma_status find_all(gpu_device *device, const norma_problem *problem, const norma_skinny_params *params,
                              skinny_native *native) {
     norma_status status = gpu_find(device, "rmsnorm_linear_skinny_any", 0, &native->any);
-    for (int fragments = 1; !status && fragments <= fragments_of(problem, rows_of(problem)); fragments++) {
+    const int most = half(problem) && rows_of(problem) > FAST_ROWS ? 0 : fragments_of(problem, rows_of(problem));
+    for (int fragments = 1; !status && fragments <= most; fragments++) {
         char name[64];
         (void)snprintf(name, sizeof name, "rmsnorm_linear_skinny_%s_%c%d", norma_dtype_name(problem->x.layout.dtype),
                        native->along_k ? 'k' : 'n', fragments);
@@ -199,7 +217,7 @@ static norma_skinny_params params_of(const norma_problem *problem) {
 /* Fills the walk and returns the bytes of shared memory; 0 if it does not fit. */
 static int64_t place(const gpu_device *device, const norma_problem *problem, bool along_k, norma_skinny_params *params) {
     const bool invariant = (problem->flags & NORMA_BATCH_INVARIANT) != 0;
-    const int rows = !invariant ? rows_of(problem) : half(problem) ? HALF_ROWS : F32_ROWS;
+    const int rows = !invariant ? rows_of(problem) : half(problem) ? FAST_ROWS : F32_ROWS;
     const int steps = (int)norma_ceil_div(problem->k, STEP_K), waves = (int)norma_ceil_div(steps, QUEUE_STEPS);
     const int resident = waves < WAVES ? WAVES / waves : 1; /* where K gives a block few waves */
     const int64_t limit = norma_index_min(device->base.limits.shared_bytes, SHARED_BYTES) / resident;
@@ -211,47 +229,67 @@ static int64_t place(const gpu_device *device, const norma_problem *problem, boo
     return 0;
 }
 
-static void place_half_tiles(const gpu_device *device, const norma_problem *problem, int resident,
+/* The same for `resident` blocks for each multiprocessor, or for clusters, of which not all that fit by number find their
+ * multiprocessors side by side. */
+static void place_half_tiles(const gpu_device *device, const norma_problem *problem, int resident, int cluster,
                              norma_half_params *params) {
-    norma_skinny_params walk = {0};
-    (void)place_tiles(device, problem, true, resident, &walk);
-    params->tiles = walk.tiles;
-    params->blocks = walk.tiles / walk.block_tiles;
-    params->each = walk.each;
-    params->longer = walk.longer;
-    params->block_tiles = walk.block_tiles;
+    const int64_t columns = norma_problem_columns(problem), units = device->base.limits.units;
+    const int64_t most = cluster > 2 ? (units - units / 11) / cluster : units * resident / cluster;
+    params->blocks = (int)norma_index_min(columns, most > 1 ? most : 1);
+    params->block_tiles = (int)norma_ceil_div(columns, (int64_t)TILE_COLUMNS * params->blocks);
+    params->tiles = params->blocks * params->block_tiles;
+    params->each = (int)(columns / params->tiles);
+    params->longer = (int)(columns % params->tiles);
 }
 
 /* Fills the walk of a kernel of skinny_short.cuh and returns the bytes of shared memory. */
 static int64_t place_short(const gpu_device *device, const norma_problem *problem, norma_half_params *params) {
-    const int steps = short_steps(problem), queue = SHORT_STEPS / steps;
-    const int64_t bytes = SQUARE_BYTES + 2 * queue * WAVES * TILE_COLUMNS * 8 * 4;
-    params->waves = (int)norma_ceil_div(problem->k, steps * STEP_K);
-    /* Each block reads x: more than one to a multiprocessor only where each has whole tiles. */
-    const int64_t tiles = norma_problem_columns(problem) / (TILE_COLUMNS * (int64_t)device->base.limits.units);
-    const int64_t fit = norma_index_min(WAVES / params->waves, half_shared_bytes(device) / bytes);
-    place_half_tiles(device, problem, (int)norma_index_min(fit, tiles > 1 ? tiles : 1), params);
+    params->waves = (int)norma_ceil_div(problem->k, short_steps(problem) * STEP_K);
+    const int64_t bytes = SQUARE_BYTES + params->waves * (2 * TILE_COLUMNS * SHORT_ROWS * 4 + SHORT_STAGES * RING_BYTES);
+    params->cluster = params->phases = 1;
+    /* Two blocks on a multiprocessor read a large W faster than one. Where launches overlap, the second place is worth more
+     * to the next launch if W is small. */
+    const int64_t unit_bytes = norma_problem_columns(problem) * problem->k * 2 / device->base.limits.units;
+    const bool one = (params->early && unit_bytes < SMALL_UNIT_BYTES) || 2 * bytes > device->base.limits.shared_bytes;
+    const bool few = norma_problem_columns(problem) < 2 * TILE_COLUMNS * (int64_t)device->base.limits.units;
+    place_half_tiles(device, problem, one || few ? 1 : 2, 1, params);
     return bytes;
 }
 
-/* The same for those of skinny_half.cuh, whose waves have all of a row's steps where rows are normalised first. */
+/* Deals out K to the waves of `cluster` blocks in `phases`. Returns the bytes of shared memory, which may be too many. */
+static int64_t place_half_steps(const gpu_device *device, const norma_problem *problem, int rows, int cluster, int phases,
+                                norma_half_params *params) {
+    const int kernel = half_kernel(rows), sets = kernel > 1 ? 1 : 2, stages = kernel > 1 ? 2 : 3;
+    const int steps = (int)norma_ceil_div(problem->k, STEP_K), step_bytes = STEP_K * 2, shares = cluster * phases;
+    const int tile_bytes = TILE_COLUMNS * (8 << kernel) * 4;
+    params->cluster = cluster;
+    params->phases = phases;
+    params->steps = RING_STEPS * (int)norma_ceil_div(steps, (int64_t)shares * HALF_WAVES * RING_STEPS);
+    params->waves = (int)norma_ceil_div(steps, (int64_t)shares * params->steps);
+    params->phase_k = cluster * params->waves * params->steps * STEP_K;
+    const int gamma_bytes = params->steps * step_bytes;
+    params->scratch_bytes = sets * tile_bytes > gamma_bytes ? sets * tile_bytes : gamma_bytes;
+    params->wave_bytes = params->scratch_bytes + params->steps * rows * params->split * step_bytes + stages * RING_BYTES;
+    place_half_tiles(device, problem, 1, cluster, params);
+    const int kept = shares == 1 ? 0 : phases > 1 ? params->block_tiles : HALF_BATCH_BYTES / tile_bytes;
+    params->batch = (int)norma_index_min(kept, params->block_tiles);
+    return HALF_SQUARE_BYTES + (int64_t)params->waves * params->wave_bytes + (int64_t)params->batch * tile_bytes;
+}
+
+/* The same for a kernel of skinny_half.cuh; 0 if the problem does not fit. Rows that are normalised are read in full first.
+ */
 static int64_t place_half(const gpu_device *device, const norma_problem *problem, norma_half_params *params) {
-    const bool invariant = (problem->flags & NORMA_BATCH_INVARIANT) != 0;
-    const int rows = invariant ? HALF_ROWS : params->rows, fragments = fragments_of(problem, rows);
-    const int steps = (int)norma_ceil_div(problem->k, STEP_K), step_bytes = STEP_K * 2;
-    const int sum_bytes = TILE_COLUMNS * 8 * fragments * 4;
-    place_half_tiles(device, problem, 1, params);
-    const int most = params->normalise ? 1 : steps;
-    for (params->phases = 1; params->phases <= most; params->phases++) {
-        const int phase_steps = (int)norma_ceil_div(steps, params->phases);
-        params->steps = QUEUE_STEPS * (int)norma_ceil_div(phase_steps, QUEUE_STEPS * WAVES);
-        params->waves = (int)norma_ceil_div(phase_steps, params->steps);
-        const int gamma_bytes = params->steps * step_bytes;
-        params->scratch_bytes = 2 * sum_bytes > gamma_bytes ? 2 * sum_bytes : gamma_bytes;
-        params->wave_bytes = params->scratch_bytes + params->steps * rows * params->split * step_bytes;
-        const int64_t bytes = SQUARE_BYTES + (int64_t)params->waves * params->wave_bytes +
-                              (params->phases > 1 ? (int64_t)params->block_tiles * sum_bytes : 0);
-        if (bytes <= half_shared_bytes(device)) return bytes;
+    const int rows = half_rows(problem), steps = (int)norma_ceil_div(problem->k, STEP_K);
+    const int most = device->arch >= CLUSTER_ARCH ? CLUSTER_BLOCKS : 1;
+    const int64_t limit = device->base.limits.shared_bytes;
+    for (int cluster = 1; cluster <= most; cluster *= 2) {
+        const int64_t bytes = place_half_steps(device, problem, rows, cluster, 1, params);
+        if (bytes <= limit && (cluster == most || problem->k * rows * params->split * 2 / cluster <= HALF_X_BYTES))
+            return bytes;
+    }
+    for (int phases = params->normalise ? steps : 1; phases < steps; phases++) {
+        const int64_t bytes = place_half_steps(device, problem, rows, most, phases, params);
+        if (bytes <= limit) return bytes;
     }
     return 0;
 }
@@ -301,7 +339,10 @@ static norma_status prepare(gpu_device *device, norma_launch *launch) {
     norma_status status = check(problem, along_k);
     if (status) return status;
     norma_skinny_params params = params_of(problem);
-    if (!place(device, problem, along_k, &params)) return refuse("shared memory is too small");
+    norma_half_params lean = half_params(&params);
+    const bool many = half(problem) && rows_of(problem) > FAST_ROWS;
+    if (many && (!suits_half(problem, along_k) || !place_half(device, problem, &lean))) return refuse("too many rows");
+    if (!many && !place(device, problem, along_k, &params)) return refuse("shared memory is too small");
 
     skinny_native *native = calloc(1, sizeof *native);
     if (!native) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a launch");
@@ -342,17 +383,18 @@ static norma_status enqueue_half(gpu_device *device, const norma_launch *launch,
     if (function) {
         shared = place_short(device, problem, &params);
     } else {
-        function = native->half[fragments_of(problem, params.rows) - 1];
+        function = native->half[half_kernel(half_rows(problem))];
         shared = function ? place_half(device, problem, &params) : 0;
     }
     *out_done = shared != 0;
     if (!shared) return NORMA_OK;
     const gpu_kernel kernel = {
         .function = function,
-        .grid = {(unsigned)params.blocks, 1, 1},
+        .grid = {(unsigned)(params.blocks * params.cluster), 1, 1},
         .block = {(unsigned)params.waves * 32, 1, 1},
         .shared_bytes = (unsigned)shared,
-        .overlap = params.early,
+        .cluster = (unsigned)params.cluster,
+        .overlap = true,
     };
     return gpu_enqueue(device, &kernel, &params, sizeof params);
 }
@@ -361,21 +403,20 @@ static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
     const norma_problem *problem = launch->problem;
     const skinny_native *native = launch->native;
     norma_skinny_params params = params_of(problem);
-    const bool fast = aligned(&params.linear) && rows_at_one_stride(problem);
-    if (fast && gamma_aligned(&params.linear.norm)) {
+    const bool packed = aligned(&params.linear) && rows_at_one_stride(problem);
+    if (packed && gamma_aligned(&params.linear.norm)) {
         bool done = false;
         const norma_status status = enqueue_half(device, launch, &params, &done);
         if (done) return status;
     }
     gpu_kernel kernel = {.grid = {1, 1, 1}, .block = {1, 1, 1}};
-    const int64_t shared = fast ? place(device, problem, native->along_k, &params) : 0;
+    const int64_t shared = packed && native->fast[0] ? place(device, problem, native->along_k, &params) : 0;
     if (shared) {
         kernel.function = native->fast[fragments_of(problem, rows_of(problem)) - 1];
         kernel.shared_bytes = (unsigned)shared;
         kernel.block[0] = (unsigned)params.waves * 32;
         kernel.grid[0] = (unsigned)(params.tiles / params.block_tiles);
-        kernel.overlap =
-            params.early && native->along_k; /* with N contiguous, blocks of two launches get in each other's way */
+        kernel.overlap = native->along_k; /* with N contiguous, blocks of two launches get in each other's way */
     } else {
         const int64_t columns = norma_problem_columns(problem);
         kernel.function = native->any;

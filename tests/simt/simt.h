@@ -128,6 +128,13 @@ struct cluster_box {
 inline void cluster_sync() {
     block_sync();
 }
+inline void cluster_arrive() {
+}
+inline void cluster_wait() {
+}
+inline float cluster_read(const float *shared, int) {
+    return *shared;
+}
 inline void cluster_open(cluster_box *) {
 }
 inline void cluster_expect(cluster_box *, int) {
@@ -214,6 +221,10 @@ inline void store16(void *to, vec16 v) {
 }
 inline void store16_once(void *to, vec16 v) {
     store16(to, v);
+}
+inline void prefetch_line(const void *) {
+}
+inline void need(int) {
 }
 inline void renew(vec16 &) {
 }
