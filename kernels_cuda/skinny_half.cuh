@@ -22,27 +22,32 @@ template <int fragments>
 struct half_limits {
     static constexpr int waves = 8, rows = 8 * fragments, per_tile = half_tiles::columns * rows;
     static constexpr int sets = fragments > 2 ? 1 : 2; /* of sums, which take turns */
-    static constexpr int stages = fragments > 2 ? 2 : 3;
+    static constexpr int stages = fragments == 2 ? 3 : 2;
 };
 
-/* Where things lie in shared memory. */
+/* Where things lie in shared memory: the squares of waves, those of the block, and then what the waves have. */
+template <int fragments>
 struct half_places {
-    static constexpr int row_squares = 1024, waves = row_squares + 128;
+    static constexpr int row_squares = half_limits<fragments>::waves * half_limits<fragments>::rows * 4;
+    static constexpr int waves = (row_squares + half_limits<fragments>::rows * 4 + 127) / 128 * 128;
 };
 
+template <int fragments>
 NORMA_DEVICE unsigned char *half_wave(const norma_half_params &params, int wave) {
-    return shared_memory() + half_places::waves + wave * params.wave_bytes;
+    return shared_memory() + half_places<fragments>::waves + wave * params.wave_bytes;
 }
 
 /* What lies behind the waves: sums of all of them. */
+template <int fragments>
 NORMA_DEVICE float *half_block_sums(const norma_half_params &params) {
-    return (float *)half_wave(params, params.waves);
+    return (float *)half_wave<fragments>(params, params.waves);
 }
 
 /* ---- The squares ---- */
 
+template <int fragments>
 NORMA_DEVICE float *half_row_squares() {
-    return (float *)(shared_memory() + half_places::row_squares);
+    return (float *)(shared_memory() + half_places<fragments>::row_squares);
 }
 
 template <int fragments>
@@ -55,16 +60,17 @@ NORMA_DEVICE void half_add_squares(const norma_half_params &params) {
         if (wave < params.waves)
             total = add_rn(total, ((const float *)shared_memory())[wave * half_limits<fragments>::rows + row]);
     }
-    half_row_squares()[row] = total;
+    half_row_squares<fragments>()[row] = total;
 }
 
+template <int fragments>
 NORMA_DEVICE float half_rstd(const norma_half_params &params, int row) {
-    float total = half_row_squares()[row];
+    float total = half_row_squares<fragments>()[row];
     if (params.cluster > 1) {
         total = 0;
         NORMA_NO_UNROLL
         for (int rank = 0; rank < params.cluster; rank++)
-            total = add_rn(total, cluster_read(half_row_squares() + row, rank));
+            total = add_rn(total, cluster_read(half_row_squares<fragments>() + row, rank));
     }
     return norm_rstd(total, params.k, params.eps);
 }
@@ -86,7 +92,7 @@ struct half_operand {
         split_bit = given.split - 1;
         count = given.rows << split_bit;
         step_bytes = count * tiles::step_bytes;
-        slice = half_wave(given, wave) + given.scratch_bytes + half_t() * 16;
+        slice = half_wave<fragments>(given, wave) + given.scratch_bytes + half_t() * 16;
     }
 
     NORMA_DEVICE int operand(int f) const {
@@ -104,7 +110,7 @@ struct half_operand {
     NORMA_DEVICE void copy(int first_k) const {
         const int lane = thread_id() & 31;
         if (params.gamma) {
-            const unsigned to = shared_address(half_wave(params, wave));
+            const unsigned to = shared_address(half_wave<fragments>(params, wave));
             NORMA_NO_UNROLL
             for (int c = lane; c < params.steps * 4; c += 32) {
                 const int at = first_k + c * tiles::lane_k;
@@ -137,7 +143,7 @@ struct half_operand {
     /* 3 square, and where no row's rstd is needed x becomes the operand: x * gamma in one rounding, or what is left of it.
      */
     NORMA_DEVICE void square() {
-        const unsigned char *scale = half_wave(params, wave) + half_t() * 16;
+        const unsigned char *scale = half_wave<fragments>(params, wave) + half_t() * 16;
         const unsigned sign = 0x80008000u;
         NORMA_UNROLL
         for (int f = 0; f < fragments; f++) {
@@ -162,12 +168,12 @@ struct half_operand {
 
     /* Else it becomes the operand once rstd is known: the normalised row. */
     NORMA_DEVICE void make() const {
-        const unsigned char *scale_at = half_wave(params, wave) + half_t() * 16;
+        const unsigned char *scale_at = half_wave<fragments>(params, wave) + half_t() * 16;
         NORMA_NO_UNROLL
         for (int f = 0; f < fragments; f++) {
             if (!present(f)) break;
             const bool low = operand(f) & split_bit;
-            const float rstd = params.normalise ? half_rstd(params, operand(f) >> split_bit) : 1.0f;
+            const float rstd = params.normalise ? half_rstd<fragments>(params, operand(f) >> split_bit) : 1.0f;
             unsigned char *at = place(f);
             NORMA_NO_UNROLL
             for (int s = 0; s < params.steps; s++, at += step_bytes) {
@@ -186,10 +192,10 @@ struct half_operand {
 template <int fragments>
 NORMA_DEVICE void half_finish(const norma_half_params &params, int phase, int tile, int slot, float rstd) {
     using limits = half_limits<fragments>;
-    const float *partial = (const float *)half_wave(params, 0) + tile % limits::sets * limits::per_tile;
+    const float *partial = (const float *)half_wave<fragments>(params, 0) + tile % limits::sets * limits::per_tile;
     const int row = thread_id() & (limits::rows - 1);
     if (row >= params.rows) return;
-    const tile_range range = half_range(params, half_block(params) + tile * params.blocks);
+    const tile_range range = half_range(params, half_block<true>(params) + tile * params.blocks);
     NORMA_NO_UNROLL
     for (int i = thread_id(); i < range.count * limits::rows; i += params.waves * 32) {
         float total = 0;
@@ -197,7 +203,7 @@ NORMA_DEVICE void half_finish(const norma_half_params &params, int phase, int ti
         for (int wave = 0; wave < limits::waves; wave++) {
             if (wave < params.waves) total = add_rn(total, partial[wave * (params.wave_bytes / 4) + i]);
         }
-        float *sum = half_block_sums(params) + slot * limits::per_tile + i;
+        float *sum = half_block_sums<fragments>(params) + slot * limits::per_tile + i;
         if (phase > 0) total = add_rn(total, *sum);
         if (params.cluster > 1 || phase < params.phases - 1)
             *sum = total;
@@ -214,13 +220,14 @@ NORMA_DEVICE void half_share(const norma_half_params &params, int first, int slo
     if (row >= params.rows) return;
     NORMA_NO_UNROLL
     for (int tile = cluster_rank(); tile < count; tile += params.cluster) {
-        const tile_range range = half_range(params, half_block(params) + (first + tile) * params.blocks);
+        const tile_range range = half_range(params, half_block<true>(params) + (first + tile) * params.blocks);
         NORMA_NO_UNROLL
         for (int i = thread_id(); i < range.count * limits::rows; i += params.waves * 32) {
             float total = 0;
             NORMA_UNROLL4
             for (int rank = 0; rank < params.cluster; rank++)
-                total = add_rn(total, cluster_read(half_block_sums(params) + (slot + tile) * limits::per_tile + i, rank));
+                total = add_rn(
+                    total, cluster_read(half_block_sums<fragments>(params) + (slot + tile) * limits::per_tile + i, rank));
             half_scale_and_store(params, row, range.first + i / limits::rows, total, rstd);
         }
     }
@@ -237,7 +244,8 @@ NORMA_DEVICE void skinny_half(const norma_half_params &params) {
     touch_params(params);
     const int wave = half_slice(params), rank = params.cluster > 1 ? cluster_rank() : 0;
     int k = (rank * params.waves + wave) * params.steps * half_tiles::step_k;
-    weight_ring<T, limits::stages> weights(params, k, half_wave(params, wave + 1) - weight_ring<T, limits::stages>::bytes);
+    weight_ring<T, limits::stages, true> weights(
+        params, k, half_wave<fragments>(params, wave + 1) - weight_ring<T, limits::stages, true>::bytes);
     half_operand<T, fragments, packed> x(params, wave);
     half_prefetch<T>(params);
     if (!params.early) {
@@ -311,16 +319,17 @@ NORMA_DEVICE void skinny_half(const norma_half_params &params) {
                 weights.load(params.steps);
             }
             if (limits::sets == 1 && tile > 0) block_sync();
-            half_keep<fragments>(params, sums, (float *)half_wave(params, wave) + tile % limits::sets * limits::per_tile);
+            half_keep<fragments>(params, sums,
+                                 (float *)half_wave<fragments>(params, wave) + tile % limits::sets * limits::per_tile);
             block_sync();
             const bool last = phase == params.phases - 1, shares = params.cluster > 1 && last;
             const int slot = tile - (params.phases > 1 ? 0 : batch);
-            if (last && !shares && tile == 0 && row < params.rows) rstd = half_rstd(params, row);
+            if (last && !shares && tile == 0 && row < params.rows) rstd = half_rstd<fragments>(params, row);
             if (shares && tile == batch && batch > 0) cluster_wait(); /* the others have read what was there */
             half_finish<fragments>(params, phase, tile, slot, rstd);
             if (!shares || (tile + 1 - batch < params.batch && tile + 1 < params.block_tiles)) continue;
             cluster_sync();
-            if (batch == 0 && row < params.rows) rstd = half_rstd(params, row);
+            if (batch == 0 && row < params.rows) rstd = half_rstd<fragments>(params, row);
             half_share<fragments>(params, batch, params.phases > 1 ? batch : 0, tile + 1 - batch, rstd);
             batch = tile + 1;
             if (batch < params.block_tiles) cluster_arrive();

@@ -30,9 +30,10 @@ NORMA_DEVICE int half_t() {
     return thread_id() & 3;
 }
 
-/* Which of those that share out the columns: a block, or a cluster of them. */
+/* Which of those that share out the columns: a block, or where there may be clusters and phases, a cluster. */
+template <bool phased>
 NORMA_DEVICE int half_block(const norma_half_params &params) {
-    return params.cluster == 1 ? (int)block_id() : (int)((unsigned)block_id() / (unsigned)params.cluster);
+    return !phased || params.cluster == 1 ? (int)block_id() : (int)((unsigned)block_id() / (unsigned)params.cluster);
 }
 
 NORMA_DEVICE tile_range half_range(const norma_half_params &params, int tile) {
@@ -60,7 +61,7 @@ NORMA_DEVICE void touch_params(const norma_half_params &params) {
 /* Which slice of K a wave has. Each block begins with another one, or all blocks would ask for the same lines of x at once.
  */
 NORMA_DEVICE int half_slice(const norma_half_params &params) {
-    return (int)(((unsigned)thread_id() / 32 + (unsigned)half_block(params)) % (unsigned)params.waves);
+    return (int)(((unsigned)thread_id() / 32 + (unsigned)block_id()) % (unsigned)params.waves);
 }
 
 /* Brings x and gamma to the second-level cache, each line by one block. Nothing is read, so it may come before the wait for
@@ -80,7 +81,7 @@ NORMA_DEVICE void half_prefetch(const norma_half_params &params) {
 /* A wave's ring. Stages are loaded in the order in which they are used: over the block's tiles, and within a tile over the
  * wave's slice. Lane l copies chunk l % 16 of columns l / 16, l / 16 + 2, .. and lane (g, t) reads chunk t of a step, of
  * columns g and g + 8. A slot is loaded anew as soon as it has been read. */
-template <typename T, int stages>
+template <typename T, int stages, bool phased>
 struct weight_ring {
     static constexpr int bytes = stages * ring::stage_bytes;
     const norma_half_params &params;
@@ -95,7 +96,7 @@ struct weight_ring {
     norma_index stride;
 
     NORMA_DEVICE weight_ring(const norma_half_params &given, int first_k, unsigned char *memory)
-        : params(given), slot(0), tile(half_block(given)), step(0), phase(0), whole(true) {
+        : params(given), slot(0), tile(half_block<phased>(given)), step(0), phase(0), whole(true) {
         const int chunk = thread_id() & 15, column = first_column();
         k = first_k + chunk * half_tiles::lane_k;
         to = shared_address(memory) + (unsigned)(column * ring::column_bytes + (chunk ^ column << 2) * 16);
@@ -149,10 +150,12 @@ struct weight_ring {
         if (step < steps) return;
         step = 0;
         tile += params.blocks;
-        if (tile >= params.tiles && phase + 1 < params.phases) {
-            tile = half_block(params);
-            k += params.phase_k;
-            phase++;
+        if constexpr (phased) {
+            if (tile >= params.tiles && phase + 1 < params.phases) {
+                tile = half_block<phased>(params);
+                k += params.phase_k;
+                phase++;
+            }
         }
         open_tile();
     }

@@ -135,9 +135,9 @@ NORMA_DEVICE void skinny_short(const norma_half_params &params) {
     grid_launch_dependents();
     touch_params(params);
     const int wave = half_slice(params), slice = wave * steps * half_tiles::step_k;
-    unsigned char *memory = short_wave(params.waves) + wave * weight_ring<T, short_tiles::stages>::bytes;
+    unsigned char *memory = short_wave(params.waves) + wave * weight_ring<T, short_tiles::stages, false>::bytes;
     short_operand<T, steps, packed> operand(params, slice + half_t() * half_tiles::lane_k);
-    weight_ring<T, short_tiles::stages> weights(params, slice, memory);
+    weight_ring<T, short_tiles::stages, false> weights(params, slice, memory);
     half_prefetch<T>(params);
     if (!params.early) {
         weights.prefetch();

@@ -94,8 +94,7 @@ static bool gpu_skinny_is_ahead(const norma_problem *problem, int64_t rows) {
     if (all_fp32(problem)) return rows >= 2 && rows <= 8 && problem->k >= 2048;
     if (rows <= 4) return true;
     if (rows <= 8) return problem->k <= 8192;
-    const int64_t most = problem->flags & NORMA_WEIGHTS_STATIC ? 4096 : 2048;
-    return rows <= 16 && problem->k <= most && norma_problem_columns(problem) <= most &&
+    return rows <= 16 && problem->k <= 1024 && norma_problem_columns(problem) <= 2048 &&
            problem->contract == NORMA_ROUND_DEFERRED;
 }
 

@@ -22,8 +22,7 @@ enum {
     SPLIT_ROWS = 4,  /* up to so many rows the idle operands take the low halves of h * gamma */
     QUEUE_STEPS = 8, /* a multiple of the steps that a wave has under way */
     SHARED_BYTES = 160 * 1024,
-    HALF_WAVES = 8, /* of a block, in the kernels of skinny_short.cuh and skinny_half.cuh */
-    HALF_SQUARE_BYTES = 1024 + 128,
+    HALF_WAVES = 8,               /* of a block, in the kernels of skinny_short.cuh and skinny_half.cuh */
     HALF_BATCH_BYTES = 24 * 1024, /* of sums that wait for those of the cluster's other blocks */
     HALF_X_BYTES = 64 * 1024,     /* of the x operand in a block, where clusters can share it */
     HALF_FRAGMENTS = 3,           /* kernels for up to 8, 16 and 32 operands */
@@ -31,9 +30,10 @@ enum {
     SHORT_STEPS = 16, /* of a wave, the most that registers hold */
     SHORT_STAGES = 3,
     RING_STEPS = 4,
-    RING_BYTES = 4096, /* of a stage */
-    SMALL_UNIT_BYTES = 192 * 1024,
-    CLUSTER_BLOCKS = 8, /* what every machine with clusters offers */
+    RING_BYTES = 4096,             /* of a stage */
+    SMALL_UNIT_BYTES = 192 * 1024, /* of W, for each multiprocessor */
+    RESERVED_BYTES = 1024,         /* of shared memory, for each block */
+    CLUSTER_BLOCKS = 8,            /* what every machine with clusters offers */
     CLUSTER_ARCH = 90
 };
 
@@ -242,24 +242,28 @@ static void place_half_tiles(const gpu_device *device, const norma_problem *prob
     params->longer = (int)(columns % params->tiles);
 }
 
+/* Two blocks on a multiprocessor read a large W faster than one. Where launches overlap, the second place is worth more to
+ * the next launch if W is small. */
+static int resident(const gpu_device *device, const norma_problem *problem, const norma_half_params *params, int64_t bytes) {
+    const int64_t columns = norma_problem_columns(problem), units = device->base.limits.units;
+    const bool small = params->early && columns * problem->k * 2 < SMALL_UNIT_BYTES * units;
+    const bool few = columns < 2 * TILE_COLUMNS * units;
+    return small || few || 2 * bytes + RESERVED_BYTES > device->base.limits.shared_bytes ? 1 : 2;
+}
+
 /* Fills the walk of a kernel of skinny_short.cuh and returns the bytes of shared memory. */
 static int64_t place_short(const gpu_device *device, const norma_problem *problem, norma_half_params *params) {
     params->waves = (int)norma_ceil_div(problem->k, short_steps(problem) * STEP_K);
     const int64_t bytes = SQUARE_BYTES + params->waves * (2 * TILE_COLUMNS * SHORT_ROWS * 4 + SHORT_STAGES * RING_BYTES);
     params->cluster = params->phases = 1;
-    /* Two blocks on a multiprocessor read a large W faster than one. Where launches overlap, the second place is worth more
-     * to the next launch if W is small. */
-    const int64_t unit_bytes = norma_problem_columns(problem) * problem->k * 2 / device->base.limits.units;
-    const bool one = (params->early && unit_bytes < SMALL_UNIT_BYTES) || 2 * bytes > device->base.limits.shared_bytes;
-    const bool few = norma_problem_columns(problem) < 2 * TILE_COLUMNS * (int64_t)device->base.limits.units;
-    place_half_tiles(device, problem, one || few ? 1 : 2, 1, params);
+    place_half_tiles(device, problem, resident(device, problem, params, bytes), 1, params);
     return bytes;
 }
 
 /* Deals out K to the waves of `cluster` blocks in `phases`. Returns the bytes of shared memory, which may be too many. */
 static int64_t place_half_steps(const gpu_device *device, const norma_problem *problem, int rows, int cluster, int phases,
                                 norma_half_params *params) {
-    const int kernel = half_kernel(rows), sets = kernel > 1 ? 1 : 2, stages = kernel > 1 ? 2 : 3;
+    const int kernel = half_kernel(rows), sets = kernel > 1 ? 1 : 2, stages = kernel == 1 ? 3 : 2;
     const int steps = (int)norma_ceil_div(problem->k, STEP_K), step_bytes = STEP_K * 2, shares = cluster * phases;
     const int tile_bytes = TILE_COLUMNS * (8 << kernel) * 4;
     params->cluster = cluster;
@@ -273,7 +277,10 @@ static int64_t place_half_steps(const gpu_device *device, const norma_problem *p
     place_half_tiles(device, problem, 1, cluster, params);
     const int kept = shares == 1 ? 0 : phases > 1 ? params->block_tiles : HALF_BATCH_BYTES / tile_bytes;
     params->batch = (int)norma_index_min(kept, params->block_tiles);
-    return HALF_SQUARE_BYTES + (int64_t)params->waves * params->wave_bytes + (int64_t)params->batch * tile_bytes;
+    const int64_t square_bytes = norma_ceil_div((HALF_WAVES + 1) * (8 << kernel) * 4, 128) * 128;
+    const int64_t bytes = square_bytes + (int64_t)params->waves * params->wave_bytes + (int64_t)params->batch * tile_bytes;
+    if (shares == 1) place_half_tiles(device, problem, resident(device, problem, params, bytes), 1, params);
+    return bytes;
 }
 
 /* The same for a kernel of skinny_half.cuh; 0 if the problem does not fit. Rows that are normalised are read in full first.

@@ -156,7 +156,7 @@ static void routes_of_a_gpu_end_in_a_kernel_that_takes_anything(void **state) {
         {"decode", &half, 8, "rmsnorm_linear_skinny pair/norm rmsnorm_linear_tiled reference"},
         {"decode of short rows", &half, 16, "rmsnorm_linear_skinny pair/norm rmsnorm_linear_tiled reference"},
         {"decode of long rows", &longer, 16, "pair/norm rmsnorm_linear_skinny rmsnorm_linear_tiled reference"},
-        {"calls that overlap", &overlapping, 16, "rmsnorm_linear_skinny pair/norm rmsnorm_linear_tiled reference"},
+        {"calls that overlap", &overlapping, 16, "pair/norm rmsnorm_linear_skinny rmsnorm_linear_tiled reference"},
         {"decode of wide W", &wide, 16, "pair/norm rmsnorm_linear_skinny rmsnorm_linear_tiled reference"},
         {"fp32", &fp32, 2, "rmsnorm_linear_skinny pair/norm rmsnorm_linear_tiled reference"},
         {"fp32, one row", &fp32, 1, "pair/norm rmsnorm_linear_skinny rmsnorm_linear_tiled reference"},
