@@ -10,6 +10,7 @@ libnorma is the file that NORMA_LIBRARY names, else the installed libnorma.so.0.
 from ._abi import LibraryNotFound, NormaError, NormaOutOfMemory
 from .functional import rmsnorm, rmsnorm_linear
 from .modules import RMSNorm, RMSNormLinear
+from .patching import Report, patch, unpatch
 
 __all__ = [
     "LibraryNotFound",
@@ -17,6 +18,9 @@ __all__ = [
     "NormaOutOfMemory",
     "RMSNorm",
     "RMSNormLinear",
+    "Report",
+    "patch",
     "rmsnorm",
     "rmsnorm_linear",
+    "unpatch",
 ]
