@@ -157,19 +157,43 @@ norma_status norma_download(norma_context *context, void *to, norma_buffer from,
     return norma_context_check(context, context->device->backend->download(context->device, to, from, bytes));
 }
 
+/* A block that a workspace outgrew, and the one before it. */
+struct norma_outgrown {
+    void *data;
+    struct norma_outgrown *next;
+};
+
+/* Grows to twice the size at least, so that all outgrown blocks together are smaller than the one in use. */
 norma_status norma_workspace_reserve(norma_context *context, norma_workspace *workspace, size_t bytes) {
     if (bytes <= workspace->bytes) return NORMA_OK;
-    const norma_backend *backend = context->device->backend;
+    const size_t grown = bytes / 2 < workspace->bytes ? 2 * workspace->bytes : bytes;
+    struct norma_outgrown *outgrown = NULL;
+    if (workspace->data) {
+        outgrown = malloc(sizeof *outgrown);
+        if (!outgrown) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory to grow a workspace");
+        *outgrown = (struct norma_outgrown){workspace->data, workspace->outgrown};
+    }
     void *data;
-    const norma_status status = backend->alloc(context->device, bytes, &data);
-    if (status) return status;
-    norma_workspace_release(context, workspace);
-    workspace->data = data;
-    workspace->bytes = bytes;
+    const norma_status status = context->device->backend->alloc(context->device, grown, &data);
+    if (status) {
+        free(outgrown);
+        return status;
+    }
+    *workspace = (norma_workspace){data, grown, outgrown};
     return NORMA_OK;
 }
 
+static void release(norma_context *context, void *data) {
+    norma_context_check(context, context->device->backend->release(context->device, data));
+}
+
 void norma_workspace_release(norma_context *context, norma_workspace *workspace) {
-    if (workspace->data) norma_context_check(context, context->device->backend->release(context->device, workspace->data));
+    while (workspace->outgrown) {
+        struct norma_outgrown *block = workspace->outgrown;
+        workspace->outgrown = block->next;
+        release(context, block->data);
+        free(block);
+    }
+    if (workspace->data) release(context, workspace->data);
     *workspace = (norma_workspace){0};
 }

@@ -7,10 +7,12 @@
 #include "../backend.h"
 #include "plan_cache.h"
 
-/* Device memory that grows to the largest size asked for. */
+/* Device memory that grows to the largest size asked for. What it grew out of is kept until the workspace is released: a
+ * captured graph may still use it, and while a stream is captured nothing can be freed. */
 typedef struct norma_workspace {
     void *data;
     size_t bytes;
+    struct norma_outgrown *outgrown;
 } norma_workspace;
 
 struct norma_context {

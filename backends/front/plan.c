@@ -184,7 +184,8 @@ static norma_status create(norma_context *context, const norma_problem *problem,
     plan->workspace = shared ? &context->workspace : &plan->own;
 
     const int last = max_rows > 0 ? norma_bracket_of(max_rows) : -1;
-    for (int index = 0; index <= last && !status; index++) {
+    /* The largest first, so that the workspace need not grow. */
+    for (int index = last; index >= 0 && !status; index--) {
         const int64_t rows = norma_bracket_rows(index);
         bracket *b;
         status = bracket_for(plan, rows < max_rows ? rows : max_rows, &b);

@@ -249,12 +249,38 @@ static void fault_while_memory_is_freed_is_not_forgotten(void **state) {
     EXPECT_OK(fake_context_create(&context));
     norma_workspace workspace = {0};
     EXPECT_OK(norma_workspace_reserve(context, &workspace, 16));
+    EXPECT_OK(norma_workspace_reserve(context, &workspace, 32));
     fake.fail_only = "release";
     fake.fail_at = fake.calls + 1;
     fake.fail_status = NORMA_ERROR_DEVICE_LOST;
-    EXPECT_OK(norma_workspace_reserve(context, &workspace, 32));
-    assert_int_equal(workspace.bytes, 32);
+    norma_workspace_release(context, &workspace);
     EXPECT_FAILURE(norma_synchronize(context), NORMA_ERROR_DEVICE_LOST, "was lost in an earlier call");
+    norma_context_destroy(context);
+    fake_expect_nothing_live("workspace");
+}
+
+/* A graph that was captured before a workspace grew goes on using the memory it was captured with. */
+static void growing_workspace_keeps_what_it_grew_out_of(void **state) {
+    (void)state;
+    norma_context *context;
+    EXPECT_OK(fake_context_create(&context));
+    norma_workspace workspace = {0};
+    char *blocks[3];
+    static const size_t sizes[][2] = {{16, 16}, {17, 32}, {100, 100}}; /* asked for, and had */
+    for (int i = 0; i < 3; i++) {
+        EXPECT_OK(norma_workspace_reserve(context, &workspace, sizes[i][0]));
+        EXPECT_OK(norma_workspace_reserve(context, &workspace, sizes[i][0] - 1));
+        assert_int_equal(workspace.bytes, sizes[i][1]);
+        assert_int_equal(fake.live_buffers, i + 1);
+        blocks[i] = workspace.data;
+        memset(blocks[i], i, workspace.bytes);
+    }
+    for (int i = 0; i < 3; i++) assert_int_equal(blocks[i][15], i);
+    fake.fail_only = "alloc";
+    fake.fail_at = fake.calls + 1;
+    fake.fail_status = NORMA_ERROR_OUT_OF_MEMORY;
+    assert_int_equal(norma_workspace_reserve(context, &workspace, 1000), NORMA_ERROR_OUT_OF_MEMORY);
+    assert_ptr_equal(workspace.data, blocks[2]);
     norma_workspace_release(context, &workspace);
     norma_context_destroy(context);
     fake_expect_nothing_live("workspace");
@@ -271,6 +297,7 @@ int main(void) {
         cmocka_unit_test_setup(lost_device_answers_every_later_call, reset),
         cmocka_unit_test_setup(any_call_may_meet_the_fault, reset),
         cmocka_unit_test_setup(fault_while_memory_is_freed_is_not_forgotten, reset),
+        cmocka_unit_test_setup(growing_workspace_keeps_what_it_grew_out_of, reset),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -79,9 +79,10 @@ def rmsnorm_linear(
     numbers = (eps, offset, contract_code(contract), _flags(static_weights, batch_invariant))
     direct, save = _choose(tensors)
     if direct:
-        *outs, h, _ = ops.rmsnorm_linear_run(x, gamma, residual, weights, biases, *numbers, save)
+        results = ops.rmsnorm_linear_run(x, gamma, residual, weights, biases, *numbers, save)
     else:
         biased = sum([1 << part for part, bias in enumerate(biases) if bias is not None])
         given = [bias for bias in biases if bias is not None]
-        *outs, h, _ = torch.ops.norma.rmsnorm_linear(x, gamma, residual, weights, given, biased, *numbers, save)
-    return outs if residual is None else (outs, h)
+        results = torch.ops.norma.rmsnorm_linear(x, gamma, residual, weights, given, biased, *numbers, save)
+    outs = list(results[: len(weights)])
+    return outs if residual is None else (outs, results[-2])

@@ -5,6 +5,9 @@ import os
 import pytest
 import torch
 
+# The tests are many small calls, which two pools of threads on one machine only slow down.
+torch.set_num_threads(1)
+
 DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
 
 if os.environ.get("NORMA_REQUIRE") == "cuda" and not torch.cuda.is_available():
