@@ -203,18 +203,13 @@ def _open():
         ) from None
 
 
-def _declare(library):
+def _declare(opened):
     for name, (result, arguments) in FUNCTIONS.items():
-        try:
-            function = getattr(library, name)
-        except AttributeError:
-            version = library.norma_version
-            version.restype = c_char_p
-            raise LibraryNotFound(
-                f"libnorma {version().decode()} has no {name}: it is older than this package needs"
-            ) from None
+        function = getattr(opened, name, None)
+        if function is None:
+            raise LibraryNotFound(f"{opened._name} has no {name}: it is not libnorma, or an older one than this package needs")
         function.restype, function.argtypes = result, arguments
-    return library
+    return opened
 
 
 _library = None

@@ -12,6 +12,9 @@ CONTRACTS = {"deferred": _abi.ROUND_DEFERRED, "twice": _abi.ROUND_TWICE, "once":
 DEFAULT_EPS = 1e-6
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
+# Not public: where a PyTorch lacks one, every call goes through the operators.
+_dispatch_modes = getattr(torch._C, "_len_torch_dispatch_stack", lambda: 1)
+_transform = getattr(torch._C._functorch, "peek_interpreter_stack", lambda: "unknown")
 
 
 def contract_code(name):
@@ -27,7 +30,7 @@ def _flags(static_weights, batch_invariant):
 
 
 def _unwatched(tensors):
-    if torch._C._len_torch_dispatch_stack() or torch._C._functorch.peek_interpreter_stack() is not None:
+    if _dispatch_modes() or _transform() is not None:
         return False
     return all([tensor is None or type(tensor) in _PLAIN for tensor in tensors])
 
