@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Times decoder layers of a Hugging Face model with and without norma_torch, and what memory they take.
 
-    layers.py [--what decode,prefill,train] [--sizes N,...] [--only NAME,...] [--time SECONDS] [--out FILE.jsonl]
+    layers.py [--what decode,prefill,train,layer] [--sizes N,...] [--only NAME,...] [--time SECONDS] [--out FILE.jsonl]
     layers.py --plot FILE.jsonl --out FOLDER
 
 The model is two decoder layers with the dimensions of Llama-3-8B, random bf16 weights of 870 MB, which no cache holds. Decode
 is one token for each of 1, 4 and 16 sequences after 512 others; prefill is 2048 and 8192 tokens; training is forward and
-backward of 8192. Decode and prefill are replayed as CUDA graphs; the contenders take turns, and medians are given. A
-contender whose output is further from the float32 layers' than 1.1 times Hugging Face's own is reported and not timed.
+backward of 8192; "layer" is training of a norm and one Linear, 4096 -> 6144, alone. Decode and prefill are replayed as CUDA
+graphs; the contenders take turns, and medians are given. A contender whose output is further from the float32 layers' than 1.1 times Hugging Face's own is reported and not timed.
 Memory is the highest of torch.cuda.max_memory_allocated above what was there before, and beside it what was taken from the
 device past PyTorch's allocator, by norma's workspace for one.
 """
@@ -24,8 +24,9 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "integrations", "pytorch"))
 
-HIDDEN, PAST = 4096, 512
-DECODE, PREFILL, TRAIN = (1, 4, 16), (2048, 8192), (8192,)
+HIDDEN, PAST, COLUMNS = 4096, 512, 6144
+SIZES = {"decode": (1, 4, 16), "prefill": (2048, 8192), "train": (8192,), "layer": (8192,)}
+TRAINS = ("train", "layer")
 CONTENDERS = {
     "hf": "Hugging Face eager",
     "triton": "Hugging Face eager with a fused norm in Triton",
@@ -121,11 +122,12 @@ class FixedCache:
         return keys, values
 
 
-def make_layers():
+def make_layers(what):
+    """Two decoder layers, or a norm and a Linear, in fp32; rotary embeddings; the configuration."""
     import torch
     from torch import nn
     from transformers import LlamaConfig
-    from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRotaryEmbedding
+    from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm, LlamaRotaryEmbedding
 
     config = LlamaConfig(
         hidden_size=HIDDEN, intermediate_size=14336, num_attention_heads=32, num_key_value_heads=8, num_hidden_layers=2,
@@ -142,9 +144,18 @@ def make_layers():
                 hidden = layer(hidden, position_embeddings=(cosine, sine), past_key_values=cache)
             return hidden
 
+    class NormLinear(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = LlamaRMSNorm(HIDDEN, config.rms_norm_eps)
+            self.linear = nn.Linear(HIDDEN, COLUMNS, bias=False)
+
+        def forward(self, hidden, cosine, sine, cache=None):
+            return self.linear(self.norm(hidden))
+
     torch.manual_seed(0)
     with torch.device("cuda"):
-        layers = Layers()
+        layers = NormLinear() if what == "layer" else Layers()
         rotary = LlamaRotaryEmbedding(config)
     with torch.no_grad():
         for parameter in layers.parameters():
@@ -155,24 +166,30 @@ def make_layers():
     return layers, rotary, config
 
 
+def patch(layers, contract):
+    """Gives a contender's layers to norma."""
+    import norma_torch
+
+    if hasattr(layers, "layers"):
+        assert not norma_torch.patch(layers, contract=contract, static_weights=contract == "deferred").left
+        return
+    norm, linear, numbers = layers.norm, layers.linear, {"eps": layers.norm.variance_epsilon, "contract": contract or "twice"}
+    layers.forward = lambda hidden, *_: norma_torch.rmsnorm_linear(hidden, norm.weight, [linear.weight], **numbers)[0]
+
+
 def make_contender(name, layers):
     """A copy of the layers as the contender runs them, and the function to call."""
     import torch
-    import norma_torch
 
     layers = copy.deepcopy(layers)
     if name == "triton":
         norm = make_triton_norm()
-        for layer in layers.layers:
-            for module in (layer.input_layernorm, layer.post_attention_layernorm):
+        for module in layers.modules():
+            if type(module).__name__ == "LlamaRMSNorm":
                 module.forward = lambda x, m=module: norm(x, m.weight, m.variance_epsilon)
-    if name == "norma":
-        assert not norma_torch.patch(layers).left
-    if name in ("norma-deferred", "norma-compile"):
-        assert not norma_torch.patch(layers, contract="deferred", static_weights=True).left
-    if name.endswith("compile"):
-        return layers, torch.compile(layers, fullgraph=True, dynamic=False)
-    return layers, layers
+    if name.startswith("norma"):
+        patch(layers, None if name == "norma" else "deferred")
+    return layers, torch.compile(layers, fullgraph=True, dynamic=False) if name.endswith("compile") else layers
 
 
 class Problem:
@@ -191,7 +208,9 @@ class Problem:
         if what == "decode":
             heads = config.num_key_value_heads
             self.cache = FixedCache(config.num_hidden_layers, batch, heads, HIDDEN // config.num_attention_heads, self.hidden)
-        self.dout = torch.randn_like(self.hidden) if what == "train" else None
+        self.dout = None
+        if what in TRAINS:
+            self.dout = torch.randn(batch, columns, COLUMNS if what == "layer" else HIDDEN, device="cuda").bfloat16()
 
     def in_fp32(self):
         """The same numbers in fp32."""
@@ -208,7 +227,7 @@ class Problem:
         """The layers' output, and for training the gradients of their parameters."""
         import torch
 
-        if self.what != "train":
+        if self.what not in TRAINS:
             with torch.no_grad():
                 return [function(self.hidden, *self.rope, self.cache)]
         hidden = self.hidden.detach().requires_grad_()
@@ -289,7 +308,7 @@ def measure(problem, contenders, exact_layers, seconds):
         work()
         row["peak_bytes"] = peak_bytes(work)
         if row["verified"]:
-            steps[name] = captured(work).replay if problem.what != "train" else work
+            steps[name] = captured(work).replay if problem.what not in TRAINS else work
         row["outside_bytes"] = outside_bytes() - outside
     del exact
     samples = {name: [] for name in steps}
@@ -329,13 +348,7 @@ def run(options):
     if not torch.cuda.is_available():
         sys.exit("layers.py: PyTorch finds no GPU")
     torch.backends.cuda.matmul.allow_tf32 = False
-    layers, rotary, config = make_layers()
-    exact_layers = copy.deepcopy(layers)
-    layers.bfloat16()
-    for exact, own in zip(exact_layers.parameters(), layers.parameters()):
-        exact.data.copy_(own.data)
     names = options.only.split(",") if options.only else list(CONTENDERS)
-    sizes = {"decode": DECODE, "prefill": PREFILL, "train": TRAIN}
     about = {
         "device": torch.cuda.get_device_name(),
         "torch": torch.__version__,
@@ -343,7 +356,10 @@ def run(options):
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
     for what in options.what.split(","):
-        for size in sizes[what]:
+        layers, rotary, config = make_layers(what)
+        layers.bfloat16()
+        exact_layers = copy.deepcopy(layers).float()
+        for size in SIZES[what]:
             if options.sizes and str(size) not in options.sizes.split(","):
                 continue
             torch._dynamo.reset()
@@ -398,7 +414,7 @@ def plot(path, folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--what", default="decode,prefill,train", help="decode, prefill, train: which, separated by commas")
+    parser.add_argument("--what", default=",".join(SIZES), help="which of them, separated by commas; default: all")
     parser.add_argument("--sizes", default="", help="sequences or tokens, separated by commas; default: all")
     parser.add_argument("--only", default="", help="contenders, separated by commas, hf first: " + ", ".join(CONTENDERS))
     parser.add_argument("--time", type=float, default=1.0, help="seconds of samples per row")

@@ -5,6 +5,7 @@ unpatch() gives the class back. A norm that feeds Linears returns a Deferred, fr
 """
 
 import functools
+import re
 import threading
 from dataclasses import dataclass, field
 
@@ -29,7 +30,15 @@ class Report:
         lines = [f"{norm} + {', '.join(linears)}: one call" for norm, linears in self.fused]
         lines += [f"{norm}: norm alone" for norm in self.alone]
         lines += [f"{name}: left as it was: {reason}" for name, reason in self.left]
-        return "\n".join(lines) or "nothing to patch"
+        return "\n".join(_once_for_all_layers(lines)) or "nothing to patch"
+
+
+def _once_for_all_layers(lines):
+    """Lines that differ by the number of a layer only, as one."""
+    alike = {}
+    for line in lines:
+        alike.setdefault(re.sub(r"\.\d+\.", ".*.", line), []).append(line)
+    return [found[0] if len(found) == 1 else f"{len(found)} x {line}" for line, found in alike.items()]
 
 
 # ---- The patched classes ----------------------------------------------------------------------------------------------

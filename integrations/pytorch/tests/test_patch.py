@@ -401,6 +401,21 @@ def test_what_is_left_alone_is_reported(change, name, reason, fused, alone):
         assert torch.allclose(logits_of(model, ids), own, atol=1e-4)
 
 
+def test_a_report_says_once_what_holds_for_every_layer():
+    model = models.make("Qwen3", num_hidden_layers=3)
+    model.model.layers[2].self_attn.q_norm.register_forward_hook(lambda *_: None)
+    text = str(norma_torch.patch(model))
+    assert text.splitlines() == [
+        "3 x model.layers.*.input_layernorm + model.layers.*.self_attn.q_proj, model.layers.*.self_attn.k_proj,"
+        " model.layers.*.self_attn.v_proj: one call",
+        "3 x model.layers.*.post_attention_layernorm + model.layers.*.mlp.gate_proj, model.layers.*.mlp.up_proj: one call",
+        "model.norm + lm_head: one call",
+        "2 x model.layers.*.self_attn.q_norm: norm alone",
+        "3 x model.layers.*.self_attn.k_norm: norm alone",
+        "model.layers.2.self_attn.q_norm: left as it was: it has hooks",
+    ]
+
+
 def test_unknown_families_and_states():
     report = norma_torch.patch(nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4)))
     assert report.left and "no RMSNorm of a family that is known here: Llama, Mistral" in str(report)
