@@ -30,9 +30,9 @@ def _flags(static_weights, batch_invariant):
 
 
 def _unwatched(tensors):
-    if _dispatch_modes() or _transform() is not None:
+    if _dispatch_modes() or _transform() is not None or not (tensors[0].is_cuda or tensors[0].is_cpu):
         return False
-    return all([tensor is None or type(tensor) in _PLAIN for tensor in tensors])
+    return all([tensor is None or type(tensor) in _PLAIN and not tensor.is_neg() for tensor in tensors])
 
 
 def _wants_gradient(tensors):

@@ -173,6 +173,19 @@ def test_a_changed_parameter_is_noticed(device):
             reference.check("out", out, expected, bound)
 
 
+def test_a_tensor_that_is_negated_when_read(device):
+    x = torch.randn(3, 16, dtype=torch.complex64, device=device).conj().imag
+    assert x.is_neg()
+    assert torch.equal(norma_torch.rmsnorm(x), norma_torch.rmsnorm(x.clone().contiguous().resolve_neg()))
+
+
+def test_meta_tensors_have_shapes():
+    x, weight = torch.empty(2, 3, 8, device="meta"), torch.empty(5, 8, device="meta")
+    assert norma_torch.rmsnorm(x).shape == x.shape
+    (out,) = norma_torch.rmsnorm_linear(x, None, [weight])
+    assert out.shape == (2, 3, 5) and out.is_meta
+
+
 # ---- Gradients --------------------------------------------------------------------------------------------------------
 
 
@@ -236,6 +249,18 @@ def test_linear_gradients(device, dtype, contract, residual):
     for name, a, b in zip(names, found, expected):
         assert a.dtype == dtype
         close_as_rounded(name, a, b, dtype)
+
+
+@pytest.mark.parametrize("contract", ["once", "twice"])
+def test_gradients_with_wider_gamma(device, contract):
+    x = normal((6, 64), torch.bfloat16, device).requires_grad_()
+    gamma = normal((64,), torch.float32, device).requires_grad_()
+    exact = [t.detach().double().requires_grad_() for t in (x, gamma)]
+    found = grads([norma_torch.rmsnorm(x, gamma, contract=contract)], [x, gamma])
+    expected = grads([formula_linear(*exact, None, [], [], 1e-6, 0.0)[2]], exact)
+    assert [g.dtype for g in found] == [torch.bfloat16, torch.float32]
+    for name, a, b in zip(["dx", "dgamma"], found, expected):
+        close_as_rounded(name, a, b, torch.bfloat16)
 
 
 def test_gradients_of_some_inputs_only(device):
