@@ -33,7 +33,7 @@ CONTENDERS = {
     "compile": "Hugging Face under torch.compile",
     "norma": "patched, the model's own rounding",
     "norma-deferred": "patched, contract deferred, static weights",
-    "norma-compile": "patched, contract deferred, under torch.compile",
+    "norma-compile": "patched, the model's own rounding, under torch.compile",
 }
 
 
@@ -188,7 +188,7 @@ def make_contender(name, layers):
             if type(module).__name__ == "LlamaRMSNorm":
                 module.forward = lambda x, m=module: norm(x, m.weight, m.variance_epsilon)
     if name.startswith("norma"):
-        patch(layers, None if name == "norma" else "deferred")
+        patch(layers, "deferred" if name == "norma-deferred" else None)
     return layers, torch.compile(layers, fullgraph=True, dynamic=False) if name.endswith("compile") else layers
 
 

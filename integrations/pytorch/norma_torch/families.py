@@ -3,7 +3,8 @@
 A family is named as its classes are: "Llama" has LlamaRMSNorm, LlamaDecoderLayer and LlamaForCausalLM, in the module
 transformers.models.llama.modeling_llama. `contract` and `offset` say what its RMSNorm computes, to the bit (docs/numerics.md),
 and `feeds` which norm of a decoder layer feeds which Linears, as paths within the layer. Every other norm stands alone, but
-for the last one, which feeds the classifier.
+for the last one, which feeds the classifier. `addend` is the module of a layer whose output, and nothing in between, is added
+to the residual stream for one of these norms.
 """
 
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ class Family:
     offset: float
     eps: str
     feeds: dict
+    addend: str = None
     last_norm: str = "model.norm"
     classifier: str = "lm_head"
 
@@ -33,14 +35,14 @@ class Family:
 
 
 FAMILIES = (
-    #      name       contract offset eps                  feeds
-    Family("Llama", "twice", 0.0, "variance_epsilon", _BEFORE_BOTH),
-    Family("Mistral", "twice", 0.0, "variance_epsilon", _BEFORE_BOTH),
-    Family("Qwen2", "twice", 0.0, "variance_epsilon", _BEFORE_BOTH),
-    Family("Qwen3", "twice", 0.0, "variance_epsilon", _BEFORE_BOTH),
-    Family("Phi3", "twice", 0.0, "variance_epsilon", _PACKED),
-    Family("Gemma", "once", 1.0, "eps", _BEFORE_BOTH),
-    Family("Gemma2", "once", 1.0, "eps", _AROUND_BOTH),
-    Family("Gemma3", "once", 1.0, "eps", _AROUND_BOTH),
+    #      name       contract offset eps                feeds         addend
+    Family("Llama", "twice", 0.0, "variance_epsilon", _BEFORE_BOTH, "self_attn.o_proj"),
+    Family("Mistral", "twice", 0.0, "variance_epsilon", _BEFORE_BOTH, "self_attn.o_proj"),
+    Family("Qwen2", "twice", 0.0, "variance_epsilon", _BEFORE_BOTH, "self_attn.o_proj"),
+    Family("Qwen3", "twice", 0.0, "variance_epsilon", _BEFORE_BOTH, "self_attn.o_proj"),
+    Family("Phi3", "twice", 0.0, "variance_epsilon", _PACKED),  # a dropout stands before its addition
+    Family("Gemma", "once", 1.0, "eps", _BEFORE_BOTH, "self_attn.o_proj"),
+    Family("Gemma2", "once", 1.0, "eps", _AROUND_BOTH, "post_attention_layernorm"),
+    Family("Gemma3", "once", 1.0, "eps", _AROUND_BOTH, "post_attention_layernorm"),
     Family("Olmo2", "once", 0.0, "variance_epsilon", {}),
 )

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from ._call import DTYPES
-from .deferred import Deferred
 from .families import FAMILIES
-from .functional import contract_code, rmsnorm
+from .functional import contract_code
+from .lazy import Addend, Deferred, normalise
 
 
 @dataclass
@@ -62,14 +62,10 @@ class _Site:
         self.contract = contract
         self.static_weights = static_weights
         self.head = None
+        self.makes_addend = False
 
     def gamma(self):
         return self.norm._parameters["weight"]
-
-    def normalise(self, x, gamma=None):
-        gamma = self.gamma() if gamma is None else gamma
-        contract = self.contract if gamma.dtype == x.dtype else self.family_contract
-        return rmsnorm(x, gamma, eps=self.eps, offset=self.offset, contract=contract)
 
     def may_defer(self, norm, x):
         # A copy of the module that shares this site, as DataParallel makes, has other weights than the site's.
@@ -85,12 +81,23 @@ class _PatchedNorm:
         site = self._norma_site
         if x.dtype not in DTYPES:
             return super().forward(x)
-        return Deferred(site, x) if site.may_defer(self, x) else site.normalise(x, self.weight)
+        if site.may_defer(self, x):
+            return Deferred(site, x)
+        out = normalise(site, x, self.weight)
+        return Addend(out) if site.makes_addend and not _has_hooks(self) else out
 
 
 class _PatchedLinear:
     def forward(self, x):
         return x.linear(self) if type(x) is Deferred else super().forward(x)
+
+
+class _PatchedAddend:
+    """A Linear whose output is added to the residual stream next."""
+
+    def forward(self, x):
+        out = super().forward(x)
+        return out if _has_hooks(self) else Addend(out)
 
 
 class _Head:
@@ -272,6 +279,19 @@ class _Patcher:
             norm = _child(layer, path)
             if norm is not None and family.owns(norm, "RMSNorm"):
                 self.norm(f"{name}.{path}".lstrip("."), norm, family, layer, name, () if reason else linears)
+        if family.addend and not reason:
+            self.addend(f"{name}.{family.addend}".lstrip("."), _child(layer, family.addend), family, layer)
+
+    def addend(self, name, module, family, layer):
+        """Lets the next norm add this module's output to the residual stream."""
+        if module is None or any(_why_not(parent) for parent in _between(layer, family.addend)):
+            return
+        if family.owns(module, "RMSNorm"):
+            self.norm(name, module, family)
+            if _is_patched(module):
+                module._norma_site.makes_addend = True
+        elif type(module) is nn.Linear and not _why_not(module):
+            _swap(module, _PatchedAddend)
 
     def model(self, name, model, family):
         norm = _child(model, family.last_norm)

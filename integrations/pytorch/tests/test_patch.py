@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import norma_torch
-from norma_torch.deferred import Deferred
+from norma_torch.lazy import Addend, Deferred, Sum, normalise
 
 pytest.importorskip("transformers", minversion="5", reason="needs transformers 5")
 import models  # noqa: E402
@@ -74,7 +74,7 @@ def test_norms_alone_have_the_models_bits(device, family, dtype):
         own = [norm(x) for norm in norms]
         norma_torch.patch(model)
         for norm, before in zip(norms, own):
-            after = norm._norma_site.normalise(x)
+            after = normalise(norm._norma_site, x, norm.weight)
             assert (after != before).float().mean().item() <= 0.01
             assert ((after.double() - before.double()).abs() <= 2.01 * reference.spacing(before.double(), dtype)).all()
 
@@ -306,6 +306,39 @@ def test_a_deferred_norm_is_the_normalised_tensor_to_everyone_else(device):
             (layer.self_attn.q_proj(own), expected[1]),
         ]:
             assert torch.allclose(found, wanted, atol=1e-5)
+
+
+def test_a_sum_is_the_tensor_to_everyone_but_the_next_norm(device):
+    model = models.make("Llama", torch.float32, device)
+    layer, x, r = model.model.layers[0], torch.randn(2, 3, 64, device=device), torch.randn(2, 3, 64, device=device)
+    with torch.no_grad():
+        a = layer.self_attn.o_proj(x)
+        h = r + a
+        own, gate = layer.post_attention_layernorm(h), layer.mlp.gate_proj(layer.post_attention_layernorm(h))
+        norma_torch.patch(model)
+        lazy = layer.self_attn.o_proj(x)
+        assert type(lazy) is Addend and torch.equal(lazy.tensor(), a)
+        for total in (r + lazy, lazy + r, torch.add(r, lazy), r.add(lazy)):
+            assert type(total) is Sum and total.shape == h.shape
+            y = layer.post_attention_layernorm(total)
+            assert total.computed is None
+            assert torch.allclose(layer.mlp.gate_proj(y), gate, atol=1e-5)
+            assert torch.equal(total.computed, h) and torch.equal(r + total, r + h)
+        assert torch.allclose((layer.post_attention_layernorm(r + lazy) * 2), own * 2, atol=1e-5)
+        for found, wanted in [
+            (r[:1] + lazy, r[:1] + a),
+            (r.double() + lazy, r.double() + a),
+            (1 + lazy, 1 + a),
+            (torch.add(r, lazy, alpha=2), r + 2 * a),
+            (lazy * 2, a * 2),
+            (lazy + lazy, a + a),
+            ((r + lazy) * 2, h * 2),
+            (torch.relu(r + lazy), torch.relu(h)),
+            ((r + lazy) + lazy, h + a),
+            (torch.nn.functional.dropout(lazy, 0.0), a),
+        ]:
+            found = found.tensor() if type(found) is Sum else found
+            assert type(found) is torch.Tensor and torch.equal(found, wanted)
 
 
 def test_hooks_that_come_later_see_tensors(device):
