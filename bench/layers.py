@@ -7,7 +7,7 @@
 The model is two decoder layers with the dimensions of Llama-3-8B, random bf16 weights of 870 MB, which no cache holds. Decode
 is one token for each of 1, 4 and 16 sequences after 512 others; prefill is 2048 and 8192 tokens; training is forward and
 backward of 8192; "layer" is training of a norm and one Linear, 4096 -> 6144, alone. Decode and prefill are replayed as CUDA
-graphs; the contenders take turns, and medians are given. A contender whose output is further from the float32 layers' than 1.1 times Hugging Face's own is reported and not timed.
+graphs; the contenders take turns in random order, and medians are given. A contender whose output is further from the float32 layers' than 1.1 times Hugging Face's own is reported and not timed.
 Memory is the highest of torch.cuda.max_memory_allocated above what was there before, and beside it what was taken from the
 device past PyTorch's allocator, by norma's workspace for one.
 """
@@ -18,6 +18,7 @@ import datetime
 import gc
 import json
 import os
+import random
 import statistics
 import sys
 import time
@@ -317,9 +318,12 @@ def measure(problem, contenders, exact_layers, seconds):
             step()
     torch.cuda.synchronize()
     end = time.perf_counter() + seconds * len(steps)
-    while time.perf_counter() < end or len(samples[next(iter(steps))]) < 7:
-        for name, step in steps.items():
-            samples[name].append(time_ms(step))
+    # Whoever comes after a contender that leaves the chip cool runs faster: the order is drawn anew for each round.
+    order, draw = list(steps), random.Random(1)
+    while time.perf_counter() < end or len(samples[order[0]]) < 7:
+        draw.shuffle(order)
+        for name in order:
+            samples[name].append(time_ms(steps[name]))
     for name, found in samples.items():
         found.sort()
         rows[name]["median_us"] = 1e3 * statistics.median(found)
