@@ -7,8 +7,10 @@
 The model is two decoder layers with the dimensions of Llama-3-8B, random bf16 weights of 870 MB, which no cache holds. Decode
 is one token for each of 1, 4 and 16 sequences after 512 others; prefill is 2048 and 8192 tokens; training is forward and
 backward of 8192; "layer" is training of a norm and one Linear, 4096 -> 6144, alone. Decode and prefill are replayed as CUDA
-graphs; the contenders take turns in random order, and medians are given. A contender whose output is further from the float32 layers' than 1.1 times Hugging Face's own is reported and not timed.
-Memory is the highest of torch.cuda.max_memory_allocated above what was there before, and beside it what was taken from the
+graphs. The contenders take turns in random order, and medians are given. One whose output is further from that of the same
+layers in float32 than 1.1 times Hugging Face's own is reported and not timed.
+
+Memory is the highest of torch.cuda.max_memory_allocated above what was there before; beside it stands what was taken from the
 device past PyTorch's allocator, by norma's workspace for one.
 """
 
@@ -27,6 +29,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 HIDDEN, PAST, COLUMNS = 4096, 512, 6144
 SIZES = {"decode": (1, 4, 16), "prefill": (2048, 8192), "train": (8192,), "layer": (8192,)}
+STEPS = {"decode": 4, "prefill": 1, "train": 2, "layer": 8}
 TRAINS = ("train", "layer")
 CONTENDERS = {
     "hf": "Hugging Face eager",
@@ -280,15 +283,17 @@ def peak_bytes(work):
     return peak
 
 
-def time_ms(step):
+def time_ms(step, steps):
+    """The time of one of `steps` in a row: several, so that the GPU does not wait for the host but at the first."""
     import torch
 
     start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     start.record()
-    step()
+    for _ in range(steps):
+        step()
     stop.record()
     stop.synchronize()
-    return start.elapsed_time(stop)
+    return start.elapsed_time(stop) / steps
 
 
 def measure(problem, contenders, exact_layers, seconds):
@@ -323,7 +328,7 @@ def measure(problem, contenders, exact_layers, seconds):
     while time.perf_counter() < end or len(samples[order[0]]) < 7:
         draw.shuffle(order)
         for name in order:
-            samples[name].append(time_ms(steps[name]))
+            samples[name].append(time_ms(steps[name], STEPS[problem.what]))
     for name, found in samples.items():
         found.sort()
         rows[name]["median_us"] = 1e3 * statistics.median(found)

@@ -119,15 +119,21 @@ def add(a, b):
 
 
 class Sum(Lazy):
-    """residual + addend. `computed` is set by the norm that adds them, if one does."""
+    """residual + addend, which are let go once they are added."""
 
     def __init__(self, residual, addend):
         super().__init__(residual)
         self.residual = residual
         self.addend = addend
 
-    def compute(self):
-        return self.residual + self.addend
+    def settle(self, total):
+        self.like = self.computed = total
+        self.residual = self.addend = None
+
+    def tensor(self):
+        if self.computed is None:
+            self.settle(self.residual + self.addend)
+        return self.computed
 
 
 def _rows(x):
@@ -144,7 +150,8 @@ def normalise(site, x, gamma):
     result = rmsnorm(rows, gamma, eps=site.eps, offset=site.offset, contract=contract, residual=residual)
     if residual is None:
         return result
-    out, x.computed = result
+    out, total = result
+    x.settle(total)
     return out
 
 
@@ -185,7 +192,8 @@ class Deferred(Lazy):
         )
         if residual is None:
             return result
-        outputs, self.like.computed = result
+        outputs, total = result
+        self.like.settle(total)
         return outputs
 
     def __getitem__(self, index):

@@ -324,6 +324,7 @@ def test_a_sum_is_the_tensor_to_everyone_but_the_next_norm(device):
             assert total.computed is None
             assert torch.allclose(layer.mlp.gate_proj(y), gate, atol=1e-5)
             assert torch.equal(total.computed, h) and torch.equal(r + total, r + h)
+            assert total.residual is None and total.addend is None
         assert torch.allclose((layer.post_attention_layernorm(r + lazy) * 2), own * 2, atol=1e-5)
         for found, wanted in [
             (r[:1] + lazy, r[:1] + a),
