@@ -9,6 +9,7 @@
     X(RMSNORM_ROWS, "rmsnorm_rows")                   \
     X(RMSNORM_LINEAR_SKINNY, "rmsnorm_linear_skinny") \
     X(RMSNORM_LINEAR_TILED, "rmsnorm_linear_tiled")   \
+    X(RMSNORM_LINEAR_HOPPER, "rmsnorm_linear_hopper") \
     X(LINEAR_BLAS, "linear_blas")                     \
     X(FOLD_GAMMA, "fold_gamma")                       \
     X(RMSNORM_ROWS_BACKWARD, "rmsnorm_rows_backward") \

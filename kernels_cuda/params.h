@@ -137,6 +137,50 @@ typedef struct norma_half_params {
     norma_half_part part[NORMA_KERNEL_PARTS];
 } norma_half_params;
 
+/* A tensor as the copy engine of sm_90 sees it: the driver's own 128 bytes, which have to lie on a multiple of 64. */
+#if defined(__cplusplus)
+#define NORMA_ALIGNED(bytes) alignas(bytes)
+#else
+#define NORMA_ALIGNED(bytes) _Alignas(bytes)
+#endif
+typedef struct norma_tensor_map {
+    NORMA_ALIGNED(64) unsigned long long word[16];
+} norma_tensor_map;
+
+typedef struct norma_hopper_part {
+    norma_tensor_map weight, out;
+    const void *bias; /* NULL: none */
+    norma_index bias_stride;
+    int bias_dtype;
+    int n;
+    int first_tile; /* of columns, over all parts */
+    int reserved[7];
+} norma_hopper_part;
+
+typedef struct norma_hopper_params {
+    norma_tensor_map x;
+    norma_hopper_part part[NORMA_KERNEL_PARTS];
+    const void *x_data;
+    norma_index x_stride;
+    float *rstd_out; /* NULL: not wanted */
+    norma_index rstd_stride;
+    unsigned long long *rstd; /* of each row, below the number of the launch that computed it */
+    unsigned *launches;       /* how many have finished, and blocks of this one that have */
+    int rows, k;
+    int parts;
+    int row_tiles, col_tiles;
+    int group; /* row tiles that are walked together */
+    float eps;
+    int plain; /* 1: no norm */
+    /* If the rows that are multiplied, to which the map x leads, are y, which this launch writes. */
+    void *y; /* else NULL */
+    norma_index y_stride;
+    const void *gamma; /* or NULL; contiguous */
+    float gamma_offset;
+    int gamma_dtype, contract;
+    int reserved[5];
+} norma_hopper_params;
+
 typedef struct norma_fold_params {
     norma_view gamma, weight, out; /* (k), (k, n), (k, n) */
     norma_index k, n;

@@ -48,6 +48,7 @@ static const gpu_symbol symbols[GPU_FUNCTION_COUNT] = {
     [GPU_FN_graph_launch] = {"cuGraphLaunch", 10000, NULL},
     [GPU_FN_launch] = {"cuLaunchKernel", 4000, NULL},
     [GPU_FN_launch_extended] = {"cuLaunchKernelEx", 11060, NULL},
+    [GPU_FN_tensor_map_encode] = {"cuTensorMapEncodeTiled", 12000, NULL},
 };
 
 typedef int (*get_proc_address_fn)(const char *name, void **out_address, int version, uint64_t flags, int *out_found);

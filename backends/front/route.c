@@ -98,13 +98,28 @@ static bool gpu_skinny_is_ahead(const norma_problem *problem, int64_t rows) {
            problem->contract == NORMA_ROUND_DEFERRED;
 }
 
+/* Might the wgmma kernel take it? */
+static bool hopper_takes(const norma_problem *problem, const norma_limits *limits) {
+    return limits->wgmma && norma_problem_h_dtype(problem) != NORMA_F32;
+}
+
+/* Is it ahead of the pair? It is where nothing stands between x and W. Where gamma or a rounding does, it writes the
+ * normalised rows itself, ahead of the product, which takes 3 to 10 % longer than the pair. */
+static bool hopper_is_ahead(const norma_problem *problem, int64_t rows) {
+    return rows > GPU_SKINNY_ROWS && problem->contract == NORMA_ROUND_DEFERRED && !norma_tensor_present(&problem->gamma);
+}
+
 static void add_gpu_rmsnorm_linear(route_list *list, const norma_problem *problem, int64_t rows,
                                    const norma_limits *limits) {
+    const norma_kernel hopper = NORMA_KERNEL_RMSNORM_LINEAR_HOPPER;
+    const bool takes = hopper_takes(problem, limits), fuses = takes && hopper_is_ahead(problem, rows);
     const bool ahead = gpu_skinny_is_ahead(problem, rows);
     const bool few = !ahead && rows <= GPU_SKINNY_ROWS;
     if (ahead) add_gpu_skinny(list, problem, "few rows: W streams through once");
+    if (fuses) add_linear(list, problem, hopper, NULL, "the norm costs next to nothing beside the product");
     add(list, NORMA_FORM_NORM_FIRST, NORMA_KERNEL_LINEAR_BLAS, NULL, "a product that the vendor does faster");
     if (few) add_gpu_skinny(list, problem, "few rows, and no vendor product");
+    if (takes && !fuses) add_linear(list, problem, hopper, NULL, "no vendor product");
     add_tiled(list, problem, rows, limits);
     if (!ahead && !few) add_gpu_skinny(list, problem, "no tiled kernel takes it");
 }
@@ -136,9 +151,11 @@ static void add_product(route_list *list, const norma_problem *problem, int64_t 
 }
 
 static void add_rmsnorm_linear(route_list *list, const norma_problem *problem, int64_t rows, const norma_limits *limits) {
-    if (problem->flags & NORMA_BATCH_INVARIANT)
+    if (problem->flags & NORMA_BATCH_INVARIANT) {
+        if (hopper_takes(problem, limits))
+            add_linear(list, problem, NORMA_KERNEL_RMSNORM_LINEAR_HOPPER, NULL, "a row's bits depend on the row alone");
         add_tiled(list, problem, INVARIANT_ROWS, limits);
-    else if (is_gpu(limits))
+    } else if (is_gpu(limits))
         add_gpu_rmsnorm_linear(list, problem, rows, limits);
     else
         add_cpu_rmsnorm_linear(list, problem, rows, limits);
@@ -162,6 +179,8 @@ int norma_routes_for(const norma_problem *problem, int64_t rows, const norma_lim
     case NORMA_OP_RMSNORM_LINEAR: add_rmsnorm_linear(&list, problem, rows, limits); break;
     case NORMA_OP_LINEAR:
         add(&list, NORMA_FORM_DIRECT, NORMA_KERNEL_LINEAR_BLAS, NULL, "the vendor's product");
+        if (hopper_takes(problem, limits))
+            add(&list, NORMA_FORM_DIRECT, NORMA_KERNEL_RMSNORM_LINEAR_HOPPER, NULL, "no vendor product");
         add_tiled(&list, problem, rows, limits);
         add(&list, NORMA_FORM_DIRECT, NORMA_KERNEL_REFERENCE, NULL, "no faster kernel takes it");
         break;

@@ -22,7 +22,7 @@ typedef struct norma_route {
     const char *reason;
 } norma_route;
 
-#define NORMA_MAX_ROUTES 8
+#define NORMA_MAX_ROUTES 10
 
 /* Fills routes[] for `rows` rows of `problem`, best first, and returns how many. */
 int norma_routes_for(const norma_problem *problem, int64_t rows, const norma_limits *limits,

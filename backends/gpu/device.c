@@ -95,6 +95,7 @@ static norma_status read_limits(gpu_device *device, const norma_device_info *inf
         .shared_bytes = value[GPU_ATTRIBUTE_BLOCK_SHARED_BYTES],
         .cache_bytes = value[GPU_ATTRIBUTE_CACHE_BYTES],
         .memory_bytes = (int64_t)info->memory_bytes,
+        .wgmma = platform->target == NORMA_TARGET_CUDA && device->arch == 90 && device->driver->tensor_map_encode,
     };
     return NORMA_OK;
 }

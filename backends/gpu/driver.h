@@ -58,6 +58,9 @@ struct gpu_launch_config;
     X(launch, REQUIRED,                                                                                       \
       (void *function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y, \
        unsigned block_z, unsigned shared_bytes, void *stream, void **params, void **extra))                   \
+    X(tensor_map_encode, OPTIONAL,                                                                            \
+      (void *out_map, int dtype, unsigned rank, void *data, const uint64_t *sizes, const uint64_t *bytes,     \
+       const uint32_t *box, const uint32_t *steps, int interleave, int swizzle, int promotion, int fill))     \
     X(launch_extended, OPTIONAL, (const struct gpu_launch_config *config, void *function, void **params, void **extra))
 
 typedef enum gpu_function_id {
@@ -116,6 +119,17 @@ enum {
     GPU_FUNCTION_DYNAMIC_SHARED_LIMIT = 8,
     GPU_LAUNCH_CLUSTER = 4,
     GPU_LAUNCH_OVERLAP = 6 /* programmatic stream serialization */
+};
+
+/* What tensor_map_encode takes: dtypes; in rows of how many bytes the copy engine permutes chunks of 16 bytes; and whether
+ * a copy brings whole pieces of 256 bytes into L2. */
+enum {
+    GPU_TENSOR_F16 = 6,
+    GPU_TENSOR_BF16 = 9,
+    GPU_SWIZZLE_32 = 1,
+    GPU_SWIZZLE_64 = 2,
+    GPU_SWIZZLE_128 = 3,
+    GPU_PROMOTION_256 = 3
 };
 
 /* An attribute of an extended launch, laid out as CUlaunchAttribute. */

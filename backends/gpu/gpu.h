@@ -83,6 +83,7 @@ typedef struct gpu_operation {
 extern const gpu_operation gpu_rmsnorm_rows;
 extern const gpu_operation gpu_rmsnorm_linear_skinny;
 extern const gpu_operation gpu_rmsnorm_linear_tiled;
+extern const gpu_operation gpu_rmsnorm_linear_hopper;
 extern const gpu_operation gpu_fold_gamma;
 extern const gpu_operation gpu_rmsnorm_rows_backward;
 extern const gpu_operation gpu_column_sums;

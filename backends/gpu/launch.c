@@ -5,9 +5,8 @@
 
 const gpu_operation *gpu_operation_for(const gpu_platform *platform, norma_kernel kernel) {
     static const gpu_operation *const operations[] = {
-        &gpu_rmsnorm_rows, &gpu_rmsnorm_linear_skinny, &gpu_rmsnorm_linear_tiled,
-        &gpu_fold_gamma,   &gpu_rmsnorm_rows_backward, &gpu_column_sums,
-        &gpu_stream};
+        &gpu_rmsnorm_rows, &gpu_rmsnorm_linear_skinny, &gpu_rmsnorm_linear_tiled, &gpu_rmsnorm_linear_hopper,
+        &gpu_fold_gamma,   &gpu_rmsnorm_rows_backward, &gpu_column_sums,          &gpu_stream};
     for (size_t i = 0; i < sizeof operations / sizeof *operations; i++)
         if (operations[i]->kernel == kernel) return operations[i];
     return platform->linear_blas && platform->linear_blas->kernel == kernel ? platform->linear_blas : NULL;

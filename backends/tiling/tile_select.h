@@ -14,6 +14,7 @@ typedef enum norma_target {
     NORMA_TARGET_CPU_AVX512,
     NORMA_TARGET_CUDA,
     NORMA_TARGET_CUDA_MATRIX, /* the same devices where x and W have one half dtype; chosen by tile_select */
+    NORMA_TARGET_CUDA_HOPPER, /* the same, on the wgmma units of sm_90a */
     NORMA_TARGET_OPENCL_CPU,
     NORMA_TARGET_OPENCL_GPU,
     NORMA_TARGET_OPENCL_MATRIX, /* NVIDIA's matrix units through OpenCL; chosen by backends/opencl */
@@ -29,6 +30,7 @@ typedef struct norma_limits {
     int64_t shared_bytes; /* shared or local memory of a block; 0 on the CPU */
     int64_t cache_bytes;  /* last-level cache */
     int64_t memory_bytes; /* device memory; 0 if unknown */
+    bool wgmma;           /* sm_90a: asynchronous matrix units and the copy engine that feeds them */
     bool opaque_buffers;  /* a buffer's data is a handle (cl_mem), not an address */
 } norma_limits;
 

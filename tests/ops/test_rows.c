@@ -52,7 +52,29 @@ static const test_case cases[] = {
      .weight = BF16,
      .out = BF16,
      .contract = ONCE},
-    {.name = "linear", .op = NORMA_OP_RMSNORM_LINEAR, .m = 40, .k = 300, .n = {33}, .x = BF16, .weight = BF16, .out = BF16}};
+    {.name = "linear", .op = NORMA_OP_RMSNORM_LINEAR, .m = 40, .k = 300, .n = {33}, .x = BF16, .weight = BF16, .out = BF16},
+    {.name = "linear",
+     .op = NORMA_OP_RMSNORM_LINEAR,
+     .m = 40,
+     .k = 264,
+     .n = {72, 1400},
+     .arranged = {[ROLE_WEIGHT] = COLUMNS},
+     .x = BF16,
+     .weight = BF16,
+     .bias = BF16,
+     .out = BF16,
+     .rstd = true},
+    {.name = "linear",
+     .op = NORMA_OP_RMSNORM_LINEAR,
+     .m = 40,
+     .k = 520,
+     .n = {200},
+     .arranged = {[ROLE_WEIGHT] = COLUMNS},
+     .x = F16,
+     .gamma = F16,
+     .weight = F16,
+     .out = F16,
+     .contract = TWICE}};
 
 enum { CASES = sizeof cases / sizeof cases[0] };
 
@@ -187,11 +209,31 @@ static void number_of_threads_does_not_change_batch_invariant_bits(void **state)
     }
 }
 
+/* Whatever blocks and threads tell each other, and in whatever order they come. */
+static void repeat(const test_case *test, test_variant *variant) {
+    test_case more = *test;
+    more.m = 300;
+    test_trial *first = test_computed(&more, variant, seed_of(test));
+    if (!first) return;
+    for (int i = 0; i < 5; i++) {
+        test_trial *again = test_computed(&more, variant, seed_of(test));
+        if (!test_trials_equal(first, again)) fail_msg("%s: %s: run %d has other bits", variant->name, test->name, i + 2);
+        test_trial_destroy(again);
+    }
+    test_trial_destroy(first);
+}
+
+static void a_repeated_call_gives_the_same_bits(void **state) {
+    (void)state;
+    everywhere(repeat);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nan_stays_in_its_row),
         cmocka_unit_test(infinity_stays_in_its_row),
         cmocka_unit_test(batch_invariant_rows_255_and_300_and_alone),
+        cmocka_unit_test(a_repeated_call_gives_the_same_bits),
         cmocka_unit_test(number_of_threads_does_not_change_batch_invariant_bits),
     };
     return test_group_run("rows", tests, sizeof tests / sizeof tests[0]);

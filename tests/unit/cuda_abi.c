@@ -5,6 +5,7 @@
 
 #include "blas/cublaslt_api.h"
 #include "cuda/driver.h"
+#include "gpu/gpu.h"
 
 #define SAME(ours, theirs)      _Static_assert((long)(ours) == (long)(theirs), #ours " is " #theirs)
 #define SAME_SIZE(ours, theirs) _Static_assert(sizeof(ours) == sizeof(theirs), #ours " has the size of " #theirs)
@@ -27,6 +28,14 @@ SAME(GPU_POINTER_MEMORY_TYPE, CU_POINTER_ATTRIBUTE_MEMORY_TYPE);
 SAME(GPU_FUNCTION_DYNAMIC_SHARED_LIMIT, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES);
 SAME(GPU_LAUNCH_CLUSTER, CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION);
 SAME(GPU_LAUNCH_OVERLAP, CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION);
+
+SAME(GPU_TENSOR_F16, CU_TENSOR_MAP_DATA_TYPE_FLOAT16);
+SAME(GPU_TENSOR_BF16, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16);
+SAME(GPU_SWIZZLE_32, CU_TENSOR_MAP_SWIZZLE_32B);
+SAME(GPU_SWIZZLE_64, CU_TENSOR_MAP_SWIZZLE_64B);
+SAME(GPU_SWIZZLE_128, CU_TENSOR_MAP_SWIZZLE_128B);
+SAME(GPU_PROMOTION_256, CU_TENSOR_MAP_L2_PROMOTION_L2_256B);
+SAME_SIZE(norma_tensor_map, CUtensorMap);
 
 SAME_SIZE(gpu_launch_attribute, CUlaunchAttribute);
 SAME_PLACE(gpu_launch_attribute, value, CUlaunchAttribute, value);

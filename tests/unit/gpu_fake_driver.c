@@ -369,7 +369,9 @@ static void keep_launch(const char *function, fake_gpu_launch launch, void **par
     snprintf(launch.function, sizeof launch.function, "%s", function);
     /* The skinny kernels for half dtypes are given structs of their own. */
     const bool half = strstr(function, "_packed") || strstr(function, "_rounded");
-    if (strncmp(function, "rmsnorm_linear", 14) == 0 && !half)
+    if (strncmp(function, "rmsnorm_linear_hopper", 21) == 0)
+        memcpy(&launch.hopper, params[0], sizeof launch.hopper);
+    else if (strncmp(function, "rmsnorm_linear", 14) == 0 && !half)
         memcpy(&launch.linear, params[0], sizeof launch.linear);
     else if (strncmp(function, "rmsnorm_rows_backward", 21) == 0)
         memcpy(&launch.backward, params[0], sizeof launch.backward);
@@ -406,6 +408,33 @@ static int fake_launch_extended(const gpu_launch_config *config, void *function,
         if (config->attributes[i].id == GPU_LAUNCH_OVERLAP) launch.overlap = config->attributes[i].value.allowed;
     }
     keep_launch(function, launch, params);
+    return GPU_SUCCESS;
+}
+
+/* What cuTensorMapEncodeTiled demands, and a map that tells the test what it was made of. */
+static int fake_tensor_map_encode(void *out_map, int dtype, unsigned rank, void *data, const uint64_t *sizes,
+                                  const uint64_t *bytes, const uint32_t *box, const uint32_t *steps, int interleave,
+                                  int swizzle, int promotion, int fill) {
+    ENTER(tensor_map_encode);
+    assert_int_equal((uintptr_t)out_map % 64, 0);
+    assert_true(dtype == GPU_TENSOR_F16 || dtype == GPU_TENSOR_BF16);
+    assert_int_equal(rank, 2);
+    assert_int_equal((uintptr_t)data % 16, 0);
+    assert_true(sizes[0] > 0 && sizes[1] > 0 && sizes[0] <= UINT32_MAX && sizes[1] <= UINT32_MAX);
+    assert_true(bytes[0] % 16 == 0 && bytes[0] >= 2 * sizes[0] && bytes[0] < UINT64_C(1) << 40);
+    assert_in_range(box[0], 1, 256);
+    assert_in_range(box[1], 1, 256);
+    assert_int_equal(box[0] * 2, 16 << swizzle);
+    assert_true(steps[0] == 1 && steps[1] == 1);
+    assert_true(interleave == 0 && promotion == GPU_PROMOTION_256 && fill == 0);
+    norma_tensor_map *map = out_map;
+    memset(map, 0, sizeof *map);
+    map->word[0] = (uintptr_t)data;
+    map->word[1] = sizes[0];
+    map->word[2] = sizes[1];
+    map->word[3] = bytes[0];
+    map->word[4] = box[0];
+    map->word[5] = box[1];
     return GPU_SUCCESS;
 }
 
@@ -446,9 +475,9 @@ static void version(const gpu_driver *driver, char *text, size_t text_bytes) {
 
 #define IMAGE(stem) \
     { #stem, #stem }
-static const gpu_image images[] = {IMAGE(rmsnorm_rows), IMAGE(rmsnorm_linear_skinny), IMAGE(rmsnorm_linear_tiled),
-                                   IMAGE(fold_gamma),   IMAGE(rmsnorm_rows_backward), IMAGE(column_sums),
-                                   IMAGE(stream)};
+static const gpu_image images[] = {
+    IMAGE(rmsnorm_rows), IMAGE(rmsnorm_linear_skinny), IMAGE(rmsnorm_linear_tiled), IMAGE(rmsnorm_linear_hopper),
+    IMAGE(fold_gamma),   IMAGE(rmsnorm_rows_backward), IMAGE(column_sums),          IMAGE(stream)};
 
 gpu_platform fake_gpu_platform = {
     .backend = &fake_gpu_backend,

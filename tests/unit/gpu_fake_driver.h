@@ -18,6 +18,7 @@ typedef struct fake_gpu_launch {
     norma_rows_params rows;
     norma_rows_backward_params backward;
     norma_sums_params sums;
+    norma_hopper_params hopper;
 } fake_gpu_launch;
 
 typedef struct fake_gpu_state {

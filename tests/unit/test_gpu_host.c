@@ -22,7 +22,7 @@ static int reset(void **state) {
 
 typedef struct life {
     norma_context *context;
-    norma_plan *norm, *linear;
+    norma_plan *norm, *linear, *folded;
     void *x, *gamma, *weight, *out, *recording;
     char host[LARGE_M * K * 4];
 } life;
@@ -65,6 +65,15 @@ static norma_status run_linear(life *l, int64_t m) {
     return norma_rmsnorm_linear_plan_run(l->linear, &args);
 }
 
+static norma_status run_folded(life *l, int64_t m) {
+    norma_rmsnorm_linear_args args = norma_rmsnorm_linear_args_init();
+    args.m = m;
+    args.x.data = l->x;
+    args.part[0].weight.data = l->weight;
+    args.part[0].out.data = l->out;
+    return norma_rmsnorm_linear_plan_run(l->folded, &args);
+}
+
 static norma_status recorded_work(void *user) {
     return run_norm(user, M);
 }
@@ -79,6 +88,9 @@ static norma_status open_all(life *l) {
     if (!status) status = norma_rmsnorm_plan_create(l->context, &norm, &l->norm);
     const norma_rmsnorm_linear_desc linear = linear_desc();
     if (!status) status = norma_rmsnorm_linear_plan_create(l->context, &linear, &l->linear);
+    norma_rmsnorm_linear_desc folded = linear;
+    folded.gamma.dtype = NORMA_NONE;
+    if (!status) status = norma_rmsnorm_linear_plan_create(l->context, &folded, &l->folded);
     return status;
 }
 
@@ -89,6 +101,7 @@ static norma_status use_all(life *l) {
     if (!status) status = run_norm(l, M);
     if (!status) status = run_linear(l, 1);
     if (!status) status = run_linear(l, LARGE_M);
+    if (!status) status = run_folded(l, LARGE_M);
     if (!status) status = norma_download(l->context, l->host, out, M * K * 2);
     if (!status) status = device->backend->record(device, recorded_work, l, &l->recording);
     double us = 0;
@@ -105,6 +118,7 @@ static norma_status close_all(life *l, norma_status status) {
     if (l->recording) device->backend->forget(device, l->recording);
     norma_plan_destroy(l->norm);
     norma_plan_destroy(l->linear);
+    norma_plan_destroy(l->folded);
     void *const blocks[] = {l->x, l->gamma, l->weight, l->out};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) {
         const norma_status freed = norma_free(l->context, blocks[i]);
@@ -366,6 +380,70 @@ static void arguments_reach_the_kernel(void **state) {
     EXPECT_OK(close_all(&l, NORMA_OK));
 }
 
+/* A folded Linear of LARGE_M rows on the kernel that is fed by tensor maps. */
+static void tensor_maps_reach_the_kernel(void **state) {
+    (void)state;
+    life l = {0};
+    EXPECT_OK(open_all(&l));
+    norma_plan_destroy(l.linear);
+    norma_rmsnorm_linear_desc desc = linear_desc();
+    desc.gamma.dtype = NORMA_NONE;
+    EXPECT_OK(norma_rmsnorm_linear_plan_create(l.context, &desc, &l.linear));
+    norma_plan_info info = {.struct_size = sizeof info};
+    EXPECT_OK(norma_plan_get_info(l.linear, LARGE_M, &info));
+    assert_string_equal(info.kernel, "rmsnorm_linear_hopper");
+
+    fake_gpu.launched = 0;
+    norma_rmsnorm_linear_args args = norma_rmsnorm_linear_args_init();
+    args.m = LARGE_M;
+    args.x.data = l.x;
+    args.part[0].weight.data = l.weight;
+    args.part[0].out.data = l.out;
+    EXPECT_OK(norma_rmsnorm_linear_plan_run(l.linear, &args));
+    assert_int_equal(fake_gpu.launched, 1);
+    const fake_gpu_launch *launch = &fake_gpu.launches[0];
+    const norma_hopper_params *params = &launch->hopper;
+    assert_string_equal(launch->function, "rmsnorm_linear_hopper_hopper_64x128_bf16_nk");
+    assert_int_equal(launch->grid[0], 132);
+    assert_int_equal(launch->block[0], 384);
+    assert_true(launch->overlap);
+    const uint64_t x[6] = {(uintptr_t)l.x, K, LARGE_M, 2 * K, 64, 64};
+    const uint64_t weight[6] = {(uintptr_t)l.weight, K, N, 2 * K, 64, 128};
+    const uint64_t out[6] = {(uintptr_t)l.out, N, LARGE_M, 2 * N, 32, 16};
+    assert_memory_equal(params->x.word, x, sizeof x);
+    assert_memory_equal(params->part[0].weight.word, weight, sizeof weight);
+    assert_memory_equal(params->part[0].out.word, out, sizeof out);
+    assert_ptr_equal(params->x_data, l.x);
+    assert_int_equal(params->rows, LARGE_M);
+    assert_int_equal(params->row_tiles, 2);
+    assert_int_equal(params->col_tiles, 1);
+    assert_int_equal(params->launches[0], 0);
+    assert_int_equal(params->launches[1], 0);
+    for (int i = 0; i < LARGE_M; i++) assert_true(params->rstd[i] == 0);
+
+    /* An address that the copy engine cannot take: the tiled kernel. */
+    args.x.offset_bytes = 2;
+    EXPECT_OK(norma_rmsnorm_linear_plan_run(l.linear, &args));
+    assert_int_equal(strncmp(fake_gpu.launches[1].function, "rmsnorm_linear_tiled", 20), 0);
+    EXPECT_OK(close_all(&l, NORMA_OK));
+    fake_gpu_expect_clean("tensor maps", &callers_context);
+}
+
+static void older_devices_have_no_wgmma(void **state) {
+    (void)state;
+    fake_gpu.arch = 100; /* sm_90a's instructions are gone in its successor */
+    life l = {0};
+    EXPECT_OK(open_all(&l));
+    norma_rmsnorm_linear_desc desc = linear_desc();
+    desc.gamma.dtype = NORMA_NONE;
+    norma_plan_destroy(l.linear);
+    EXPECT_OK(norma_rmsnorm_linear_plan_create(l.context, &desc, &l.linear));
+    norma_plan_info info = {.struct_size = sizeof info};
+    EXPECT_OK(norma_plan_get_info(l.linear, LARGE_M, &info));
+    assert_string_equal(info.kernel, "rmsnorm_linear_tiled");
+    EXPECT_OK(close_all(&l, NORMA_OK));
+}
+
 static void work_goes_to_the_callers_stream(void **state) {
     (void)state;
     int stream;
@@ -495,6 +573,8 @@ int main(void) {
         cmocka_unit_test_setup(a_host_pointer_is_named, reset),
         cmocka_unit_test_setup(an_address_is_asked_for_once, reset),
         cmocka_unit_test_setup(arguments_reach_the_kernel, reset),
+        cmocka_unit_test_setup(tensor_maps_reach_the_kernel, reset),
+        cmocka_unit_test_setup(older_devices_have_no_wgmma, reset),
         cmocka_unit_test_setup(work_goes_to_the_callers_stream, reset),
         cmocka_unit_test_setup(extended_launches_need_the_device, reset),
         cmocka_unit_test_setup(a_missing_kernel_is_unsupported, reset),

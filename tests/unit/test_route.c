@@ -176,6 +176,52 @@ static void routes_of_a_gpu_end_in_a_kernel_that_takes_anything(void **state) {
     }
 }
 
+static void routes_of_a_gpu_with_wgmma(void **state) {
+    (void)state;
+    norma_limits wgmma = gpu_limits;
+    wgmma.wgmma = true;
+    norma_problem half = linear_problem(NORMA_BF16, NORMA_BF16, 4096, 4096);
+    half.part[0].weight.layout = norma_layout_transposed(NORMA_BF16, 4096);
+    norma_problem folded = half;
+    folded.gamma.layout.dtype = NORMA_NONE;
+    norma_problem twice = folded;
+    twice.contract = NORMA_ROUND_TWICE;
+    norma_problem with_residual = folded;
+    add_residual(&with_residual, NORMA_BF16, true);
+    norma_problem invariant = folded;
+    invariant.flags = NORMA_BATCH_INVARIANT;
+    norma_problem invariant_gamma = half;
+    invariant_gamma.flags = NORMA_BATCH_INVARIANT;
+    norma_problem fp32 = linear_problem(NORMA_F32, NORMA_F32, 4096, 4096);
+    fp32.gamma.layout.dtype = NORMA_NONE;
+    norma_problem product = folded;
+    product.op = NORMA_OP_LINEAR;
+    const struct {
+        const char *name;
+        const norma_problem *problem;
+        int64_t rows;
+        const char *routes;
+    } rows[] = {
+        {"folded", &folded, 4096, "rmsnorm_linear_hopper pair/norm rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
+        {"folded, few rows", &folded, 8,
+         "rmsnorm_linear_skinny pair/norm rmsnorm_linear_hopper rmsnorm_linear_tiled reference"},
+        {"residual", &with_residual, 64,
+         "rmsnorm_linear_hopper rmsnorm_linear_hopper/residual pair/norm rmsnorm_linear_tiled rmsnorm_linear_tiled/residual "
+         "rmsnorm_linear_skinny/residual rmsnorm_linear_skinny reference"},
+        {"gamma", &half, 4096, "pair/norm rmsnorm_linear_hopper rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
+        {"exact", &twice, 4096, "pair/norm rmsnorm_linear_hopper rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
+        {"fp32", &fp32, 4096, "pair/norm rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
+        {"invariant", &invariant, 3, "rmsnorm_linear_hopper rmsnorm_linear_tiled reference"},
+        {"invariant with gamma", &invariant_gamma, 3, "rmsnorm_linear_hopper rmsnorm_linear_tiled reference"},
+        {"product", &product, 64, "linear_blas rmsnorm_linear_hopper rmsnorm_linear_tiled reference"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char text[512];
+        describe(rows[i].problem, rows[i].rows, &wgmma, text, sizeof text);
+        if (strcmp(text, rows[i].routes) != 0) fail_msg("%s: %s", rows[i].name, text);
+    }
+}
+
 static void every_kernel_of_an_operation_can_be_reached_at_any_size(void **state) {
     (void)state;
     /* Forcing a kernel by name picks among the proposals. */
@@ -249,6 +295,7 @@ static void names_concern_their_operations_only(void **state) {
         {"rmsnorm_rows", "y........."},
         {"rmsnorm_linear_skinny", ".y........"},
         {"rmsnorm_linear_tiled", ".y.....yy."},
+        {"rmsnorm_linear_hopper", ".y........"},
         {"linear_blas", "..y....yy."},
         {"fold_gamma", "...y......"},
         {"rmsnorm_rows_backward", "......y..."},
@@ -435,6 +482,7 @@ int main(void) {
         cmocka_unit_test(routes_follow_shape_and_flags),
         cmocka_unit_test(a_plain_cpu_leaves_large_fp32_products_to_the_system),
         cmocka_unit_test(routes_of_a_gpu_end_in_a_kernel_that_takes_anything),
+        cmocka_unit_test(routes_of_a_gpu_with_wgmma),
         cmocka_unit_test(every_kernel_of_an_operation_can_be_reached_at_any_size),
         cmocka_unit_test(products_of_a_backward_go_to_the_vendor_where_that_is_ahead),
         cmocka_unit_test(batch_invariant_routes_do_not_depend_on_rows),

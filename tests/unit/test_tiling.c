@@ -1,6 +1,7 @@
 /* The tile table, the choice of a row, and the index arithmetic: every output element belongs to exactly one tile. */
 #include "tiling/tile_index.h"
 #include "tiling/tile_select.h"
+#include "tiling/tile_walk.h"
 
 #include <stdlib.h>
 
@@ -125,6 +126,45 @@ static void neighbours_in_a_group_share_a_column(void **state) {
     }
 }
 
+/* What the H200's measurements say of a few shapes: which row of the table is fastest. */
+static void walks_fit_the_shape(void **state) {
+    (void)state;
+    static const struct {
+        norma_index rows, k, n;
+        bool whole;
+        const char *name;
+        int pieces;
+    } rows[] = {
+        {4096, 4096, 4096, false, "hopper_128x128", 1},    /* 1024 tiles in 8 rounds; 704 of 192 take 6 */
+        {8192, 4096, 6144, false, "hopper_128x176", 1},    /* 2240 tiles fill 17 rounds to the last 4 */
+        {8192, 896, 1152, false, "hopper_128x192", 1},     /* six columns of tiles without waste */
+        {1024, 8192, 10240, false, "hopper_128x160", 1},   /* 512 tiles, 4 rounds */
+        {1024, 896, 1152, false, "hopper_64x192", 1},      /* 96 tiles, one round */
+        {512, 896, 1152, false, "hopper_64x128", 1},       /* 72 tiles; 36 of 128 rows take longer */
+        {256, 4096, 4096, false, "hopper_128x128_by2", 2}, /* 64 tiles would leave half of the device idle */
+        {128, 4096, 4096, false, "hopper_128x64_by2", 2},  /* */
+        {64, 4096, 4096, false, "hopper_64x64_by2", 2},    /* */
+        {128, 8192, 10240, false, "hopper_128x160_by2", 2},
+        {128, 4096, 4096, true, "hopper_64x128", 1}, /* none is shared if a row's bits must not depend on it */
+        {256, 128, 4096, false, "hopper_64x128", 1}, /* too little K to share */
+        {INT64_C(1) << 30, 64, INT64_C(1) << 30, false, "hopper_128x192", 1},
+    };
+    const norma_limits limits = {.target = NORMA_TARGET_CUDA, .units = 132, .wgmma = true};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const norma_walk_shape shape = {
+            .rows = rows[i].rows, .k = rows[i].k, .n = {rows[i].n}, .parts = 1, .whole = rows[i].whole};
+        const norma_walk walk = norma_walk_choose(&shape, &limits);
+        assert_non_null(walk.tile);
+        if (strcmp(walk.tile->name, rows[i].name) != 0) fail_msg("row %zu: %s", i, walk.tile->name);
+        assert_int_equal(walk.pieces, rows[i].pieces);
+        assert_int_equal(walk.row_tiles, norma_ceil_div(rows[i].rows, walk.tile->bm));
+        assert_int_equal(walk.col_tiles, norma_ceil_div(rows[i].n, walk.tile->bn));
+    }
+    const norma_limits older = {.target = NORMA_TARGET_CUDA, .units = 108};
+    const norma_walk_shape shape = {.rows = 1024, .k = 1024, .n = {1024}, .parts = 1};
+    assert_null(norma_walk_choose(&shape, &older).tile);
+}
+
 static void splits_partition_k_in_whole_steps(void **state) {
     (void)state;
     test_sequence random = {.seed = 6};
@@ -156,6 +196,7 @@ int main(void) {
         cmocka_unit_test(kernel_without_rows_has_no_tile),
         cmocka_unit_test(every_element_belongs_to_one_tile),
         cmocka_unit_test(neighbours_in_a_group_share_a_column),
+        cmocka_unit_test(walks_fit_the_shape),
         cmocka_unit_test(splits_partition_k_in_whole_steps),
         cmocka_unit_test(elements_are_addressed_past_32_bits),
     };

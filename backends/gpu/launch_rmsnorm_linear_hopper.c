@@ -1,0 +1,304 @@
+/* Launches rmsnorm_linear_hopper: as many blocks as multiprocessors, which share out the product in the way that tile_walk.c
+ * finds cheapest for the rows at hand. The kernel's tensors go through the copy engine, so each needs rows (W: or
+ * columns) without gaps between elements, 16-byte aligned addresses and strides, and all of them one half dtype. What
+ * strides and dtypes rule out, prepare() refuses; what an address or a batch rules out at the call goes to the tiled kernel,
+ * which prepare() readies besides.
+ *
+ * Blocks of a launch talk to each other in memory that belongs to it and begins with zeros: the kernel's comment says how.
+ */
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "../dtype.h"
+#include "../tiling/tile_walk.h"
+#include "device.h"
+
+enum { STORE_ROWS = 16, THREADS = 384, WALK_GROUP = 8, SLAB_COLUMNS = 64 };
+
+/* The most that the workspace for normalised rows may take. */
+#define MAX_Y_BYTES (INT64_C(1) << 30)
+
+/* A launch's memory: two counters, and a word for every row. */
+#define COUNTER_BYTES 256
+
+typedef struct hopper_native {
+    void *functions[NORMA_TILE_COUNT]; /* of the table's rows for this kernel; NULL elsewhere */
+    bool columns;                      /* weights lie as (N, K) */
+    void *memory;
+    norma_launch tiled;
+} hopper_native;
+
+static norma_status refuse(const char *why) {
+    return norma_fail(NORMA_ERROR_UNSUPPORTED, "rmsnorm_linear_hopper takes no %s", why);
+}
+
+/* A matrix without gaps within its lines, whose lines begin at multiples of 16 bytes. */
+static bool lines_suit(int64_t step, int64_t stride, int64_t length) {
+    return step == 1 && stride % 8 == 0 && stride >= length;
+}
+
+static bool weight_suits(const norma_problem *problem, const norma_part *part, bool columns) {
+    const norma_layout *weight = &part->weight.layout;
+    return columns ? lines_suit(weight->row_stride, weight->col_stride, problem->k)
+                   : lines_suit(weight->col_stride, weight->row_stride, part->n);
+}
+
+/* Why the kernel cannot do this, or NULL. */
+static const char *objection(const norma_problem *problem, bool columns) {
+    const norma_layout *x = &problem->x.layout;
+    if (x->dtype != NORMA_F16 && x->dtype != NORMA_BF16) return "x that is not of a half dtype";
+    if (norma_tensor_present(&problem->residual)) return "residual";
+    if (norma_tensor_present(&problem->gamma) && problem->gamma.layout.col_stride != 1) return "gamma with gaps";
+    if (norma_tensor_present(&problem->gamma) && problem->gamma.layout.dtype != x->dtype &&
+        problem->gamma.layout.dtype != NORMA_F32)
+        return "gamma of another half dtype than x";
+    if (!lines_suit(x->col_stride, x->row_stride, problem->k)) return "rows of x that the copy engine cannot take";
+    if (problem->k > INT_MAX / 2) return "rows of x of that length";
+    for (int p = 0; p < problem->parts; p++) {
+        const norma_part *part = &problem->part[p];
+        if (part->weight.layout.dtype != x->dtype || part->out.layout.dtype != x->dtype)
+            return "weight or output of another dtype than x";
+        if (!weight_suits(problem, part, columns)) return "weight that the copy engine cannot take";
+        if (!lines_suit(part->out.layout.col_stride, part->out.layout.row_stride, part->n))
+            return "output that the copy engine cannot take";
+        if (part->n > INT_MAX / 2) return "output of that width";
+    }
+    return NULL;
+}
+
+/* As hopper_tile of the kernel's file lays it out: the part of a tile that a block of a cluster stores is 64 rows of it. */
+static int part_columns(const norma_tile *tile) {
+    const int pieces = tile->bk / NORMA_WALK_BK, m_tiles = tile->bm / 64;
+    return pieces == 1 ? tile->bn : tile->bn * m_tiles / pieces;
+}
+
+static int box_columns(const norma_tile *tile) {
+    return part_columns(tile) % 32 == 0 ? 32 : 16;
+}
+
+/* Are rows normalised ahead of the product? Where gamma or a rounding stands before it. */
+static bool ahead(const norma_problem *problem) {
+    return problem->op != NORMA_OP_LINEAR &&
+           (norma_tensor_present(&problem->gamma) || problem->contract != NORMA_ROUND_DEFERRED);
+}
+
+static int64_t y_stride(const norma_problem *problem) {
+    return norma_ceil_div(problem->k, 8) * 8;
+}
+
+static unsigned shared_bytes(const norma_tile *tile, bool columns) {
+    const int pieces = tile->bk / NORMA_WALK_BK;
+    const int w_columns = columns ? tile->bn : (int)norma_ceil_div(tile->bn, SLAB_COLUMNS) * SLAB_COLUMNS;
+    const int stages = tile->stages * (tile->bm + w_columns) * NORMA_WALK_BK * 2;
+    const int parts = (pieces - 1) * 64 * part_columns(tile) * 4;
+    const int boxes = (pieces == 1 ? 8 : 4) * 2 * STORE_ROWS * box_columns(tile) * 2;
+    return (unsigned)(1024 + stages + parts + boxes + 2 * (tile->bm + tile->bn) * 4 + (2 * tile->stages + 7) * 8);
+}
+
+static norma_status find_functions(gpu_device *device, const norma_problem *problem, hopper_native *native) {
+    norma_status status = NORMA_OK;
+    for (int i = 0; i < NORMA_TILE_COUNT && !status; i++) {
+        const norma_tile *tile = &norma_tiles[i];
+        if (tile->kernel != NORMA_KERNEL_RMSNORM_LINEAR_HOPPER) continue;
+        char name[96];
+        snprintf(name, sizeof name, "rmsnorm_linear_hopper_%s_%s_%s", tile->name, norma_dtype_name(problem->x.layout.dtype),
+                 native->columns ? "nk" : "kn");
+        status = gpu_find(device, name, shared_bytes(tile, native->columns), &native->functions[i]);
+    }
+    return status;
+}
+
+/* Copied on a stream of the device's own: the caller's may be being captured. */
+static norma_status make_memory(gpu_device *device, const norma_problem *problem, hopper_native *native) {
+    const size_t rows = problem->op == NORMA_OP_LINEAR ? 0 : (size_t)(problem->batch * problem->m);
+    const size_t bytes = COUNTER_BYTES + rows * 8;
+    void *stream;
+    norma_status status = gpu_own_stream(device, &stream);
+    if (!status) status = GPU_CALL(device->driver, memory_alloc, &native->memory, bytes);
+    if (status) return status;
+    void *const zeros = calloc(1, bytes);
+    if (!zeros) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for %zu bytes", bytes);
+    status = GPU_CALL(device->driver, copy_to_device, native->memory, zeros, bytes, stream);
+    if (!status) status = GPU_CALL(device->driver, stream_sync, stream);
+    free(zeros);
+    return status;
+}
+
+static norma_status prepare(gpu_device *device, norma_launch *launch) {
+    const norma_problem *problem = launch->problem;
+    if (!device->base.limits.wgmma) return refuse("device but one of compute capability 9.0");
+    const bool columns = weight_suits(problem, &problem->part[0], true);
+    const char *why = objection(problem, columns);
+    if (why) return refuse(why);
+    if (ahead(problem) && problem->batch * problem->m > MAX_Y_BYTES / 2 / y_stride(problem))
+        return refuse("normalised rows that take more memory than W is worth");
+    hopper_native *native = calloc(1, sizeof *native);
+    if (!native) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a launch");
+    launch->native = native;
+    native->columns = columns;
+    if (ahead(problem)) launch->workspace_bytes = (size_t)(problem->batch * problem->m * y_stride(problem) * 2);
+    native->tiled = (norma_launch){.kernel = NORMA_KERNEL_RMSNORM_LINEAR_TILED, .problem = problem};
+    norma_status status = gpu_rmsnorm_linear_tiled.prepare(device, &native->tiled);
+    native->tiled.problem = NULL;
+    if (!status) status = find_functions(device, problem, native);
+    if (!status) status = make_memory(device, problem, native);
+    return status;
+}
+
+/* Also of what prepare() gave up half way. */
+static void discard(gpu_device *device, norma_launch *launch) {
+    hopper_native *native = launch->native;
+    if (native->memory) {
+        device->driver->stream_sync(device->stream);
+        device->driver->memory_free(native->memory);
+    }
+    free(native->tiled.native);
+    free(native);
+}
+
+/* ---- Launching ---- */
+
+static bool aligned(const norma_tensor *tensor) {
+    return ((uintptr_t)tensor->buffer.data + tensor->buffer.offset_bytes) % 16 == 0;
+}
+
+static bool joined(const norma_problem *problem, const norma_tensor *tensor) {
+    return problem->batch == 1 || tensor->layout.batch_stride == problem->m * tensor->layout.row_stride;
+}
+
+/* What is known at the call only: addresses, and whether a batch is one taller matrix. */
+static bool call_suits(const norma_problem *problem) {
+    if (!aligned(&problem->x) || !joined(problem, &problem->x)) return false;
+    if (norma_tensor_present(&problem->gamma) && !aligned(&problem->gamma)) return false;
+    if (norma_tensor_present(&problem->rstd) && !joined(problem, &problem->rstd)) return false;
+    if (problem->batch * problem->m > INT_MAX / 2) return false;
+    for (int p = 0; p < problem->parts; p++) {
+        const norma_part *part = &problem->part[p];
+        if (!aligned(&part->weight) || !aligned(&part->out) || !joined(problem, &part->out)) return false;
+    }
+    return true;
+}
+
+/* `lines` of `length` elements, `stride` elements apart, to be copied in boxes of box_length x box_lines. */
+static norma_status encode(gpu_device *device, norma_tensor_map *map, const norma_tensor *tensor, int64_t length,
+                           int64_t lines, int64_t stride, int box_length, int box_lines) {
+    const uint64_t sizes[2] = {(uint64_t)length, (uint64_t)lines}, bytes[1] = {(uint64_t)stride * 2};
+    const uint32_t box[2] = {(uint32_t)box_length, (uint32_t)box_lines}, steps[2] = {1, 1};
+    const int dtype = tensor->layout.dtype == NORMA_F16 ? GPU_TENSOR_F16 : GPU_TENSOR_BF16;
+    const int swizzle = box_length == 64 ? GPU_SWIZZLE_128 : box_length == 32 ? GPU_SWIZZLE_64 : GPU_SWIZZLE_32;
+    return GPU_CALL(device->driver, tensor_map_encode, map, dtype, 2, gpu_view(tensor).data, sizes, bytes, box, steps, 0,
+                    swizzle, GPU_PROMOTION_256, 0);
+}
+
+static norma_status encode_part(gpu_device *device, const norma_problem *problem, const norma_part *part, bool columns,
+                                const norma_tile *tile, int64_t rows, norma_hopper_part *out) {
+    const norma_layout *weight = &part->weight.layout;
+    norma_status status = columns ? encode(device, &out->weight, &part->weight, problem->k, part->n, weight->col_stride,
+                                           NORMA_WALK_BK, tile->bn)
+                                  : encode(device, &out->weight, &part->weight, part->n, problem->k, weight->row_stride,
+                                           SLAB_COLUMNS, NORMA_WALK_BK);
+    if (!status)
+        status =
+            encode(device, &out->out, &part->out, part->n, rows, part->out.layout.row_stride, box_columns(tile), STORE_ROWS);
+    return status;
+}
+
+static norma_status fill_parts(gpu_device *device, const norma_problem *problem, bool columns, const norma_tile *tile,
+                               norma_hopper_params *params) {
+    norma_status status = NORMA_OK;
+    int first_tile = 0;
+    for (int p = 0; p < problem->parts && !status; p++) {
+        const norma_part *part = &problem->part[p];
+        const norma_view bias = gpu_view(&part->bias);
+        norma_hopper_part *const to = &params->part[p];
+        to->bias = bias.data;
+        to->bias_stride = bias.col_stride;
+        to->bias_dtype = (int)part->bias.layout.dtype;
+        to->n = (int)part->n;
+        to->first_tile = first_tile;
+        first_tile += (int)norma_ceil_div(part->n, tile->bn);
+        status = encode_part(device, problem, part, columns, tile, params->rows, to);
+    }
+    return status;
+}
+
+static norma_hopper_params params_of(const norma_launch *launch, const hopper_native *native, const norma_walk *walk) {
+    const norma_problem *problem = launch->problem;
+    const norma_view x = gpu_view(&problem->x), rstd = gpu_view(&problem->rstd);
+    char *const memory = native->memory;
+    return (norma_hopper_params){
+        .x_data = x.data,
+        .x_stride = x.row_stride,
+        .rstd_out = rstd.data,
+        .rstd_stride = rstd.row_stride,
+        .rstd = (unsigned long long *)(memory + COUNTER_BYTES),
+        .launches = (unsigned *)memory,
+        .rows = (int)(problem->batch * problem->m),
+        .k = (int)problem->k,
+        .parts = problem->parts,
+        .row_tiles = (int)walk->row_tiles,
+        .col_tiles = (int)walk->col_tiles,
+        .group = WALK_GROUP,
+        .eps = problem->eps,
+        .y = ahead(problem) ? (char *)launch->workspace.data + launch->workspace.offset_bytes : NULL,
+        .y_stride = y_stride(problem),
+        .gamma = gpu_view(&problem->gamma).data,
+        .gamma_offset = problem->gamma_offset,
+        .gamma_dtype = (int)problem->gamma.layout.dtype,
+        .contract = (int)problem->contract,
+        .plain = problem->op == NORMA_OP_LINEAR,
+    };
+}
+
+static norma_walk walk_for(const gpu_device *device, const norma_problem *problem) {
+    norma_walk_shape shape = {.rows = problem->batch * problem->m,
+                              .k = problem->k,
+                              .parts = problem->parts,
+                              .whole = (problem->flags & NORMA_BATCH_INVARIANT) != 0};
+    for (int p = 0; p < problem->parts; p++) shape.n[p] = problem->part[p].n;
+    return norma_walk_choose(&shape, &device->base.limits);
+}
+
+static norma_status enqueue_tiled(gpu_device *device, const norma_launch *launch, const hopper_native *native) {
+    norma_launch tiled = native->tiled;
+    tiled.problem = launch->problem;
+    return gpu_rmsnorm_linear_tiled.launch(device, &tiled);
+}
+
+static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
+    const norma_problem *problem = launch->problem;
+    const hopper_native *native = launch->native;
+    if (!call_suits(problem)) return enqueue_tiled(device, launch, native);
+    const norma_walk walk = walk_for(device, problem);
+    if (walk.row_tiles * walk.col_tiles > INT_MAX / 2) return enqueue_tiled(device, launch, native);
+    norma_hopper_params params = params_of(launch, native, &walk);
+    norma_tensor rows = problem->x;
+    if (params.y) {
+        rows.buffer = launch->workspace;
+        rows.layout.row_stride = params.y_stride;
+    }
+    norma_status status =
+        encode(device, &params.x, &rows, problem->k, params.rows, rows.layout.row_stride, NORMA_WALK_BK, walk.tile->bm);
+    if (!status) status = fill_parts(device, problem, native->columns, walk.tile, &params);
+    if (status) return status;
+    const int64_t tiles = walk.row_tiles * walk.col_tiles;
+    norma_log(&device->base.log, NORMA_LOG_DEBUG, "rmsnorm_linear_hopper: %lld tiles of row %s, %d blocks to a tile",
+              (long long)tiles, walk.tile->name, walk.pieces);
+    const gpu_kernel kernel = {
+        .function = native->functions[walk.tile - norma_tiles],
+        .grid = {walk.pieces == 1 ? (unsigned)device->base.limits.units : (unsigned)(tiles * walk.pieces), 1, 1},
+        .block = {THREADS, 1, 1},
+        .shared_bytes = shared_bytes(walk.tile, native->columns),
+        .cluster = (unsigned)walk.pieces,
+        .overlap = true,
+    };
+    return gpu_enqueue(device, &kernel, &params, sizeof params);
+}
+
+const gpu_operation gpu_rmsnorm_linear_hopper = {
+    .kernel = NORMA_KERNEL_RMSNORM_LINEAR_HOPPER,
+    .prepare = prepare,
+    .launch = enqueue,
+    .discard = discard,
+};
