@@ -2,6 +2,8 @@
  * stands in the constants below; the rest of the front does not know one kernel from another. */
 #include "route.h"
 
+#include "../tiling/tile_walk.h"
+
 /* Up to this many rows a CPU streams W once for all of them rather than packing it into tiles. */
 #define CPU_SKINNY_ROWS 8
 
@@ -16,6 +18,11 @@
 
 /* On a GPU, up to so many rows a kernel that streams W is the one to have where the vendor's product is not to be had. */
 #define GPU_SKINNY_ROWS 16
+
+/* Up to so many rows rmsnorm_linear_hopper is bound by W, unless K is short, and then wants so much of the device filled. */
+#define HOPPER_STREAMING_ROWS 256
+#define HOPPER_SHORT_K        1024
+#define HOPPER_FILL           0.9
 
 /* For batch-invariant calls the tile row must not depend on the rows: it is chosen for this many. */
 #define INVARIANT_ROWS 1024
@@ -103,16 +110,23 @@ static bool hopper_takes(const norma_problem *problem, const norma_limits *limit
     return limits->wgmma && norma_problem_h_dtype(problem) != NORMA_F32;
 }
 
-/* Is it ahead of the pair? It is where nothing stands between x and W. Where gamma or a rounding does, it writes the
- * normalised rows itself, ahead of the product, which takes 3 to 10 % longer than the pair. */
-static bool hopper_is_ahead(const norma_problem *problem, int64_t rows) {
-    return rows > GPU_SKINNY_ROWS && problem->contract == NORMA_ROUND_DEFERRED && !norma_tensor_present(&problem->gamma);
+/* Is it ahead of the pair? Where gamma or a rounding stands before the product it writes the normalised rows itself, which
+ * takes 3 to 10 % longer than the pair. Where nothing does, it is, but for some shapes of few rows and much W: both stream W
+ * there, and the vendor's product does so better unless the tiles happen to fill the device. */
+static bool hopper_is_ahead(const norma_problem *problem, int64_t rows, const norma_limits *limits) {
+    if (rows <= GPU_SKINNY_ROWS || problem->contract != NORMA_ROUND_DEFERRED || norma_tensor_present(&problem->gamma))
+        return false;
+    if (rows > HOPPER_STREAMING_ROWS || problem->k <= HOPPER_SHORT_K) return true;
+    norma_walk_shape shape = {.rows = rows, .k = problem->k, .parts = problem->parts};
+    for (int p = 0; p < problem->parts; p++) shape.n[p] = problem->part[p].n;
+    const norma_walk walk = norma_walk_choose(&shape, limits);
+    return rows <= HOPPER_STREAMING_ROWS / 2 && norma_walk_fill(&walk, limits) >= HOPPER_FILL;
 }
 
 static void add_gpu_rmsnorm_linear(route_list *list, const norma_problem *problem, int64_t rows,
                                    const norma_limits *limits) {
     const norma_kernel hopper = NORMA_KERNEL_RMSNORM_LINEAR_HOPPER;
-    const bool takes = hopper_takes(problem, limits), fuses = takes && hopper_is_ahead(problem, rows);
+    const bool takes = hopper_takes(problem, limits), fuses = takes && hopper_is_ahead(problem, rows, limits);
     const bool ahead = gpu_skinny_is_ahead(problem, rows);
     const bool few = !ahead && rows <= GPU_SKINNY_ROWS;
     if (ahead) add_gpu_skinny(list, problem, "few rows: W streams through once");

@@ -3,6 +3,7 @@
  * counts is their proportion. */
 #include "tile_walk.h"
 
+#include <math.h>
 #include <stddef.h>
 
 /* Of one multiprocessor in a clock: multiplications of half dtypes; bytes from L2; and bytes from L2 when all ask for
@@ -40,11 +41,16 @@ static norma_walk walk_of(const norma_tile *tile, const norma_walk_shape *shape,
     const double tiles = (double)walk.row_tiles * (double)walk.col_tiles;
     const bool shared = walk.pieces > 1;
     if (shared && (shape->whole || steps < LEAST_STEPS || tiles * walk.pieces > units)) return (norma_walk){.tile = NULL};
-    const double rounds = shared ? 1 : (double)(int64_t)((tiles + units - 1) / units);
+    const double rounds = shared ? 1 : ceil(tiles / units);
     walk.clocks = rounds * ((double)steps * step_clocks(tile) + TILE_CLOCKS) +
                   STORE_CLOCKS * tile->bm * tile->bn / 128 / walk.pieces + (shared ? SHARE_CLOCKS : 0) +
                   tiles * walk.pieces * (double)steps * step_bytes(tile) / units / L2_BYTES_BESIDES_CLOCK;
     return walk;
+}
+
+double norma_walk_fill(const norma_walk *walk, const norma_limits *limits) {
+    const double blocks = (double)walk->row_tiles * (double)walk->col_tiles * walk->pieces;
+    return blocks / ceil(blocks / limits->units) / limits->units;
 }
 
 norma_walk norma_walk_choose(const norma_walk_shape *shape, const norma_limits *limits) {

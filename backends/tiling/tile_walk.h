@@ -23,6 +23,9 @@ typedef struct norma_walk_shape {
     bool whole; /* no tile may be shared, because that changes the order of its sum */
 } norma_walk_shape;
 
+/* The share of the multiprocessors' time that the walk's tiles take, the last round with its gaps included. */
+double norma_walk_fill(const norma_walk *walk, const norma_limits *limits);
+
 /* The cheapest walk over all rows of the table for the kernel. */
 norma_walk norma_walk_choose(const norma_walk_shape *shape, const norma_limits *limits);
 

@@ -184,6 +184,8 @@ static void routes_of_a_gpu_with_wgmma(void **state) {
     half.part[0].weight.layout = norma_layout_transposed(NORMA_BF16, 4096);
     norma_problem folded = half;
     folded.gamma.layout.dtype = NORMA_NONE;
+    norma_problem uneven = folded;
+    uneven.part[0].n = 6144;
     norma_problem twice = folded;
     twice.contract = NORMA_ROUND_TWICE;
     norma_problem with_residual = folded;
@@ -208,6 +210,12 @@ static void routes_of_a_gpu_with_wgmma(void **state) {
         {"residual", &with_residual, 64,
          "rmsnorm_linear_hopper rmsnorm_linear_hopper/residual pair/norm rmsnorm_linear_tiled rmsnorm_linear_tiled/residual "
          "rmsnorm_linear_skinny/residual rmsnorm_linear_skinny reference"},
+        {"folded, 128 rows, W that fills the device", &folded, 128,
+         "rmsnorm_linear_hopper pair/norm rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
+        {"folded, 128 rows, W that does not", &uneven, 128,
+         "pair/norm rmsnorm_linear_hopper rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
+        {"folded, 256 rows", &folded, 256,
+         "pair/norm rmsnorm_linear_hopper rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
         {"gamma", &half, 4096, "pair/norm rmsnorm_linear_hopper rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
         {"exact", &twice, 4096, "pair/norm rmsnorm_linear_hopper rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
         {"fp32", &fp32, 4096, "pair/norm rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},

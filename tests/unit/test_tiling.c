@@ -159,6 +159,8 @@ static void walks_fit_the_shape(void **state) {
         assert_int_equal(walk.pieces, rows[i].pieces);
         assert_int_equal(walk.row_tiles, norma_ceil_div(rows[i].rows, walk.tile->bm));
         assert_int_equal(walk.col_tiles, norma_ceil_div(rows[i].n, walk.tile->bn));
+        const double fill = norma_walk_fill(&walk, &limits);
+        assert_true(fill > 0 && fill <= 1);
     }
     const norma_limits older = {.target = NORMA_TARGET_CUDA, .units = 108};
     const norma_walk_shape shape = {.rows = 1024, .k = 1024, .n = {1024}, .parts = 1};
