@@ -24,6 +24,10 @@
 #define HOPPER_SHORT_K        1024
 #define HOPPER_FILL           0.9
 
+/* Beyond so many outputs it has been seen to fall behind: 0.79 of the pair's speed at 16384 x 57344, for a reason not found.
+ */
+#define HOPPER_OUTPUTS (INT64_C(1) << 29)
+
 /* For batch-invariant calls the tile row must not depend on the rows: it is chosen for this many. */
 #define INVARIANT_ROWS 1024
 
@@ -116,6 +120,7 @@ static bool hopper_takes(const norma_problem *problem, const norma_limits *limit
 static bool hopper_is_ahead(const norma_problem *problem, int64_t rows, const norma_limits *limits) {
     if (rows <= GPU_SKINNY_ROWS || problem->contract != NORMA_ROUND_DEFERRED || norma_tensor_present(&problem->gamma))
         return false;
+    if (rows > HOPPER_OUTPUTS / norma_problem_columns(problem)) return false;
     if (rows > HOPPER_STREAMING_ROWS || problem->k <= HOPPER_SHORT_K) return true;
     norma_walk_shape shape = {.rows = rows, .k = problem->k, .parts = problem->parts};
     for (int p = 0; p < problem->parts; p++) shape.n[p] = problem->part[p].n;

@@ -214,6 +214,8 @@ static void routes_of_a_gpu_with_wgmma(void **state) {
          "rmsnorm_linear_hopper pair/norm rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
         {"folded, 128 rows, W that does not", &uneven, 128,
          "pair/norm rmsnorm_linear_hopper rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
+        {"folded, a huge output", &folded, 1 << 18,
+         "pair/norm rmsnorm_linear_hopper rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
         {"folded, 256 rows", &folded, 256,
          "pair/norm rmsnorm_linear_hopper rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
         {"gamma", &half, 4096, "pair/norm rmsnorm_linear_hopper rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
