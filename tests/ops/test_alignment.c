@@ -46,7 +46,18 @@ static bool has(const test_case *test, int role) {
 }
 
 int main(void) {
-    static const char *const roles[] = {"x", "gamma", "residual", "weight", "bias", "out", "residual_out", "rstd"};
+    static const char *const roles[ROLE_COUNT] = {[ROLE_X] = "x",
+                                                  [ROLE_GAMMA] = "gamma",
+                                                  [ROLE_RESIDUAL] = "residual",
+                                                  [ROLE_WEIGHT] = "weight",
+                                                  [ROLE_BIAS] = "bias",
+                                                  [ROLE_OUT] = "out",
+                                                  [ROLE_DX] = "dx",
+                                                  [ROLE_DGAMMA] = "dgamma",
+                                                  [ROLE_DWEIGHT] = "dweight",
+                                                  [ROLE_DBIAS] = "dbias",
+                                                  [ROLE_RESIDUAL_OUT] = "residual_out",
+                                                  [ROLE_RSTD] = "rstd"};
     static const int shifts[SHIFTS] = {2, 4, 8};
     static test_case cases[MOST];
     static char names[MOST][64];
