@@ -558,10 +558,8 @@ NORMA_SKINNY_KERNELS(bf16, bf16)
 #define NORMA_SKINNY_HALF_KERNELS(name, T)                \
     NORMA_SKINNY_HALF_KERNEL(name##_packed, T, 1, true)   \
     NORMA_SKINNY_HALF_KERNEL(name##_packed, T, 2, true)   \
-    NORMA_SKINNY_HALF_KERNEL(name##_packed, T, 4, true)   \
     NORMA_SKINNY_HALF_KERNEL(name##_rounded, T, 1, false) \
-    NORMA_SKINNY_HALF_KERNEL(name##_rounded, T, 2, false) \
-    NORMA_SKINNY_HALF_KERNEL(name##_rounded, T, 4, false)
+    NORMA_SKINNY_HALF_KERNEL(name##_rounded, T, 2, false)
 
 #define NORMA_SKINNY_SHORT_KERNEL(name, T, steps, packed)                                                      \
     NORMA_KERNEL(rmsnorm_linear_skinny_##name##_short##steps, norma_half_params, short_tiles::waves * 32, 2) { \

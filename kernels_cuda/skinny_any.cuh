@@ -52,7 +52,7 @@ NORMA_DEVICE float any_h(const norma_norm_params &norm, int row, int k) {
 }
 
 NORMA_DEVICE void skinny_any(const norma_skinny_params &params) {
-    constexpr int rows_max = 32;
+    constexpr int rows_max = 16;
     const norma_linear_params &linear = params.linear;
     const norma_norm_params &norm = linear.norm;
     NORMA_SHARED row_squares<rows_max> squared;

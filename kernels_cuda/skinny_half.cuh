@@ -1,4 +1,4 @@
-/* RMSNorm + Linear for up to 32 rows of halves with K contiguous in W, and no residual: for more rows or a longer K than
+/* RMSNorm + Linear for up to 16 rows of halves with K contiguous in W, and no residual: for more rows or a longer K than
  * skinny_short.cuh takes. The picture and the tiles are those of rmsnorm_linear_skinny.cu, W comes through the rings of
  * skinny_ring.cuh, and the x operand lies in shared memory. Where that would take too much, blocks of a cluster share K:
  * each has a slice of it, and after some tiles each adds up all blocks' sums of some of them; or else it goes on in phases.
@@ -21,8 +21,8 @@ namespace {
 template <int fragments>
 struct half_limits {
     static constexpr int waves = 8, rows = 8 * fragments, per_tile = half_tiles::columns * rows;
-    static constexpr int sets = fragments > 2 ? 1 : 2; /* of sums, which take turns */
-    static constexpr int stages = fragments == 2 ? 3 : 2;
+    static constexpr int sets = 2; /* of sums, which take turns */
+    static constexpr int stages = 3;
 };
 
 /* Where things lie in shared memory: the squares of waves, those of the block, and then what the waves have. */
@@ -318,7 +318,6 @@ NORMA_DEVICE void skinny_half(const norma_half_params &params) {
                 wave_sync();
                 weights.load(params.steps);
             }
-            if (limits::sets == 1 && tile > 0) block_sync();
             half_keep<fragments>(params, sums,
                                  (float *)half_wave<fragments>(params, wave) + tile % limits::sets * limits::per_tile);
             block_sync();

@@ -17,9 +17,8 @@ enum {
     TILE_PIECES = 8,   /* of 16 bytes, with N contiguous */
     STEP_K = 32,
     CHUNK_BYTES = 16,
-    FAST_ROWS = 16, /* the most rows of halves in the kernels of rmsnorm_linear_skinny.cu itself */
     SQUARE_BYTES = 1024,
-    HALF_ROWS = 32, /* and in those of skinny_half.cuh */
+    HALF_ROWS = 16, /* the most rows */
     F32_ROWS = 8,
     SPLIT_ROWS = 4,  /* up to so many rows the idle operands take the low halves of h * gamma */
     QUEUE_STEPS = 8, /* a multiple of the steps that a wave has under way */
@@ -27,11 +26,11 @@ enum {
     HALF_WAVES = 8,               /* of a block, in the kernels of skinny_short.cuh and skinny_half.cuh */
     HALF_BATCH_BYTES = 24 * 1024, /* of sums that wait for those of the cluster's other blocks */
     HALF_X_BYTES = 64 * 1024,     /* of the x operand in a block, where clusters can share it */
-    HALF_FRAGMENTS = 3,           /* kernels for up to 8, 16 and 32 operands */
+    HALF_KERNELS = 2,             /* for up to 8 and 16 operands */
     SHORT_ROWS = 8,
     SHORT_STEPS = 16, /* of a wave, the most that registers hold */
-    SHORT_STAGES = 3,
     RING_STEPS = 4,
+    RING_STAGES = 3,
     RING_BYTES = 4096,             /* of a stage */
     SMALL_UNIT_BYTES = 192 * 1024, /* of W, for each multiprocessor */
     RESERVED_BYTES = 1024,         /* of shared memory, for each block */
@@ -40,8 +39,8 @@ enum {
 };
 
 typedef struct skinny_native {
-    void *brief;                /* of skinny_short.cuh; NULL if the problem is not for it */
-    void *half[HALF_FRAGMENTS]; /* of skinny_half.cuh, for 8 << i operands; likewise */
+    void *brief;              /* of skinny_short.cuh; NULL if the problem is not for it */
+    void *half[HALF_KERNELS]; /* of skinny_half.cuh, for 8 << i operands; likewise */
     void *fast[2];
     void *any;
     bool along_k; /* weights with K contiguous; else with N */
@@ -139,7 +138,7 @@ static int half_rows(const norma_problem *problem) {
 
 /* Which of native->half they take. */
 static int half_kernel(int rows) {
-    return rows > FAST_ROWS ? 2 : rows > FAST_ROWS / 2 ? 1 : 0;
+    return rows > HALF_ROWS / 2 ? 1 : 0;
 }
 
 static norma_status find_half(gpu_device *device, const norma_problem *problem, const norma_skinny_params *params,
@@ -161,8 +160,7 @@ static norma_status find_half(gpu_device *device, const norma_problem *problem, 
 static norma_status find_all(gpu_device *device, const norma_problem *problem, const norma_skinny_params *params,
                              skinny_native *native) {
     norma_status status = gpu_find(device, "rmsnorm_linear_skinny_any", 0, &native->any);
-    const int most = half(problem) && rows_of(problem) > FAST_ROWS ? 0 : fragments_of(problem, rows_of(problem));
-    for (int fragments = 1; !status && fragments <= most; fragments++) {
+    for (int fragments = 1; !status && fragments <= fragments_of(problem, rows_of(problem)); fragments++) {
         char name[64];
         (void)snprintf(name, sizeof name, "rmsnorm_linear_skinny_%s_%c%d", norma_dtype_name(problem->x.layout.dtype),
                        native->along_k ? 'k' : 'n', fragments);
@@ -219,7 +217,7 @@ static norma_skinny_params params_of(const norma_problem *problem) {
 /* Fills the walk and returns the bytes of shared memory; 0 if it does not fit. */
 static int64_t place(const gpu_device *device, const norma_problem *problem, bool along_k, norma_skinny_params *params) {
     const bool invariant = (problem->flags & NORMA_BATCH_INVARIANT) != 0;
-    const int rows = !invariant ? rows_of(problem) : half(problem) ? FAST_ROWS : F32_ROWS;
+    const int rows = !invariant ? rows_of(problem) : half(problem) ? HALF_ROWS : F32_ROWS;
     const int steps = (int)norma_ceil_div(problem->k, STEP_K), waves = (int)norma_ceil_div(steps, QUEUE_STEPS);
     const int resident = waves < WAVES ? WAVES / waves : 1; /* where K gives a block few waves */
     const int64_t limit = norma_index_min(device->base.limits.shared_bytes, SHARED_BYTES) / resident;
@@ -256,7 +254,7 @@ static int resident(const gpu_device *device, const norma_problem *problem, cons
 /* Fills the walk of a kernel of skinny_short.cuh and returns the bytes of shared memory. */
 static int64_t place_short(const gpu_device *device, const norma_problem *problem, norma_half_params *params) {
     params->waves = (int)norma_ceil_div(problem->k, short_steps(problem) * STEP_K);
-    const int64_t bytes = SQUARE_BYTES + params->waves * (2 * TILE_COLUMNS * SHORT_ROWS * 4 + SHORT_STAGES * RING_BYTES);
+    const int64_t bytes = SQUARE_BYTES + params->waves * (2 * TILE_COLUMNS * SHORT_ROWS * 4 + RING_STAGES * RING_BYTES);
     params->cluster = params->phases = 1;
     place_half_tiles(device, problem, resident(device, problem, params, bytes), 1, params);
     return bytes;
@@ -265,7 +263,7 @@ static int64_t place_short(const gpu_device *device, const norma_problem *proble
 /* Deals out K to the waves of `cluster` blocks in `phases`. Returns the bytes of shared memory, which may be too many. */
 static int64_t place_half_steps(const gpu_device *device, const norma_problem *problem, int rows, int cluster, int phases,
                                 norma_half_params *params) {
-    const int kernel = half_kernel(rows), sets = kernel > 1 ? 1 : 2, stages = kernel == 1 ? 3 : 2;
+    const int kernel = half_kernel(rows);
     const int steps = (int)norma_ceil_div(problem->k, STEP_K), step_bytes = STEP_K * 2, shares = cluster * phases;
     const int tile_bytes = TILE_COLUMNS * (8 << kernel) * 4;
     params->cluster = cluster;
@@ -274,15 +272,14 @@ static int64_t place_half_steps(const gpu_device *device, const norma_problem *p
     params->waves = (int)norma_ceil_div(steps, (int64_t)shares * params->steps);
     params->phase_k = cluster * params->waves * params->steps * STEP_K;
     const int gamma_bytes = params->steps * step_bytes;
-    params->scratch_bytes = sets * tile_bytes > gamma_bytes ? sets * tile_bytes : gamma_bytes;
-    params->wave_bytes = params->scratch_bytes + params->steps * rows * params->split * step_bytes + stages * RING_BYTES;
+    params->scratch_bytes = 2 * tile_bytes > gamma_bytes ? 2 * tile_bytes : gamma_bytes;
+    params->wave_bytes =
+        params->scratch_bytes + params->steps * rows * params->split * step_bytes + RING_STAGES * RING_BYTES;
     place_half_tiles(device, problem, 1, cluster, params);
     const int kept = shares == 1 ? 0 : phases > 1 ? params->block_tiles : HALF_BATCH_BYTES / tile_bytes;
     params->batch = (int)norma_index_min(kept, params->block_tiles);
     const int64_t square_bytes = norma_ceil_div((HALF_WAVES + 1) * (8 << kernel) * 4, 128) * 128;
-    const int64_t bytes = square_bytes + (int64_t)params->waves * params->wave_bytes + (int64_t)params->batch * tile_bytes;
-    if (shares == 1) place_half_tiles(device, problem, resident(device, problem, params, bytes), 1, params);
-    return bytes;
+    return square_bytes + (int64_t)params->waves * params->wave_bytes + (int64_t)params->batch * tile_bytes;
 }
 
 /* The same for a kernel of skinny_half.cuh; 0 if the problem does not fit. Rows that are normalised are read in full first.
@@ -348,10 +345,7 @@ static norma_status prepare(gpu_device *device, norma_launch *launch) {
     norma_status status = check(problem, along_k);
     if (status) return status;
     norma_skinny_params params = params_of(problem);
-    norma_half_params lean = half_params(&params);
-    const bool many = half(problem) && rows_of(problem) > FAST_ROWS;
-    if (many && (!suits_half(problem, along_k) || !place_half(device, problem, &lean))) return refuse("too many rows");
-    if (!many && !place(device, problem, along_k, &params)) return refuse("shared memory is too small");
+    if (!place(device, problem, along_k, &params)) return refuse("shared memory is too small");
 
     skinny_native *native = calloc(1, sizeof *native);
     if (!native) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a launch");
@@ -419,7 +413,7 @@ static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
         if (done) return status;
     }
     gpu_kernel kernel = {.grid = {1, 1, 1}, .block = {1, 1, 1}};
-    const int64_t shared = packed && native->fast[0] ? place(device, problem, native->along_k, &params) : 0;
+    const int64_t shared = packed ? place(device, problem, native->along_k, &params) : 0;
     if (shared) {
         kernel.function = native->fast[fragments_of(problem, rows_of(problem)) - 1];
         kernel.shared_bytes = (unsigned)shared;
