@@ -46,7 +46,8 @@ typedef struct result {
     size_t offset;
     int64_t rows, columns;
     norma_dtype dtype;
-    int64_t products; /* of the reference for one element */
+    int64_t products; /* of the reference for one element, */
+    int64_t shared;   /* and for a row, whichever of its elements are wanted */
 } result;
 
 enum { MAX_RESULTS = BENCH_MAX_PARTS };
@@ -58,7 +59,7 @@ static int parts_of(const norma_problem *problem, result results[MAX_RESULTS]) {
     for (int p = 0; p < problem->parts; p++) {
         const norma_part *part = &problem->part[p];
         const norma_dtype dtype = part->out.layout.dtype;
-        results[p] = (result){problem->parts > 1 ? names[p] : "out", offset, problem->m, part->n, dtype, problem->k};
+        results[p] = (result){problem->parts > 1 ? names[p] : "out", offset, problem->m, part->n, dtype, problem->k, 0};
         offset += (size_t)(problem->m * part->n) * norma_dtype_bytes(dtype);
     }
     return problem->parts;
@@ -68,15 +69,16 @@ static int results_of(const bench_operands *operands, const norma_problem *probl
     const int64_t m = problem->m, k = problem->k;
     const norma_part *part = &problem->part[0];
     switch (problem->op) {
-    case NORMA_OP_RMSNORM: results[0] = (result){"out", 0, m, k, problem->out.layout.dtype, 1}; return 1;
+    case NORMA_OP_RMSNORM: results[0] = (result){"out", 0, m, k, problem->out.layout.dtype, 1, 0}; return 1;
     case NORMA_OP_RMSNORM_BACKWARD:
     case NORMA_OP_RMSNORM_LINEAR_BACKWARD: break;
     default: return parts_of(problem, results);
     }
     const bool linear = problem->parts > 0;
-    results[0] = (result){"dx", 0, m, k, problem->dx.layout.dtype, linear ? part->n : 1};
-    results[1] = (result){"dgamma", operands->dgamma_offset, 1, k, problem->dgamma.layout.dtype, linear ? m * part->n : m};
-    if (linear) results[2] = (result){"dweight", operands->dweight_offset, part->n, k, part->dweight.layout.dtype, m};
+    results[0] = (result){"dx", 0, m, k, problem->dx.layout.dtype, linear ? part->n : 1, linear ? k * part->n : k};
+    results[1] =
+        (result){"dgamma", operands->dgamma_offset, 1, k, problem->dgamma.layout.dtype, linear ? m * part->n : m, 0};
+    if (linear) results[2] = (result){"dweight", operands->dweight_offset, part->n, k, part->dweight.layout.dtype, m, 0};
     return linear ? 3 : 2;
 }
 
@@ -92,7 +94,9 @@ static void count_samples(const result *r, int64_t *out_rows, int64_t *out_cols)
     const int64_t affordable = WHOLE_PRODUCTS / r->products < 2 ? 2 : WHOLE_PRODUCTS / r->products;
     *out_rows = whole || r->rows < SAMPLED_ROWS ? r->rows : SAMPLED_ROWS;
     *out_cols = whole || r->columns < SAMPLED_COLUMNS ? r->columns : SAMPLED_COLUMNS;
+    const int64_t affordable_rows = r->shared ? 4 * WHOLE_PRODUCTS / r->shared : affordable;
     if (*out_rows > affordable) *out_rows = affordable;
+    if (!whole && *out_rows > affordable_rows) *out_rows = affordable_rows < 2 ? 2 : affordable_rows;
     if (*out_cols > affordable) *out_cols = affordable;
 }
 

@@ -19,11 +19,13 @@ namespace {
 
 constexpr int most_waves = 32; /* of 32 threads, in a block */
 
-/* The sum over a slot's threads, in each of them. All threads of the block call it, by turns. */
+/* The sum over a slot's threads, in each of them; `whole` if they are whole waves of 32. All threads of the block call it,
+ * by turns. */
+template <bool whole>
 NORMA_DEVICE float slot_sum(float value, const norma_rows_backward_params &params, int slot, int turn) {
     NORMA_UNROLL
     for (int mask = 16; mask > 0; mask /= 2)
-        if (params.threads > mask) value = add_rn(value, wave_xor(value, mask));
+        if (whole || params.threads > mask) value = add_rn(value, wave_xor(value, mask));
     if (params.threads <= 32) return value;
     NORMA_SHARED float partial[2][most_waves];
     float *const mine = partial[turn & 1] + slot * (params.threads / 32);
@@ -208,7 +210,7 @@ NORMA_DEVICE void backward_rows(const norma_rows_backward_params &params) {
 
         /* 2 load: the stage is free, for its values have been used */
         const float later = walk.fetch(row + 2 * step, turn & 1);
-        const float mean = mul_rn(slot_sum(sum, params, walk.slot, turn), params.per_element);
+        const float mean = mul_rn(slot_sum<(chunks > 1)>(sum, params, walk.slot, turn), params.per_element);
         if (inside && params.dx.data) walk.store(row, rstd, mean, n, p);
         rstd = next;
         next = later;
@@ -244,7 +246,7 @@ NORMA_DEVICE void backward_any(const norma_rows_backward_params &params) {
             sum = fma_rn(mul_rn(t, scale), n, sum);
             if (line) line[k] = turn ? fma_rn(t, n, line[k]) : mul_rn(t, n);
         }
-        const float mean = mul_rn(slot_sum(sum, params, 0, turn), params.per_element);
+        const float mean = mul_rn(slot_sum<true>(sum, params, 0, turn), params.per_element);
         if (!params.dx.data) continue;
 
         /* 2 load again, 5 scale, 6 store */

@@ -49,11 +49,10 @@ static unsigned ring_bytes(const geometry *g) {
     return (unsigned)(2 * 2 * g->chunks * g->slots * g->threads * CHUNK_BYTES);
 }
 
-/* Two rows of half a block each suit two chunks a thread. False if a row is too long for registers, or two for shared
- * memory.
- */
+/* As few chunks a thread as there are threads for: a multiprocessor does best with some 64 KiB on their way. False if a row
+ * is too long for registers, or two for shared memory. */
 static bool share_out(const gpu_device *device, int64_t chunks, bool lean, geometry *out) {
-    geometry g = {.chunks = chunks <= 32 ? 1 : chunks <= BLOCK_THREADS_2 ? 2 : 4};
+    geometry g = {.chunks = chunks <= ROW_THREADS ? 1 : chunks <= 2 * ROW_THREADS ? 2 : 4};
     const int64_t wanted = norma_ceil_div(chunks, g.chunks);
     if (wanted > ROW_THREADS || (g.chunks == 4 && !lean)) return false;
     g.threads = LEAST_THREADS;
