@@ -6,10 +6,10 @@
 #include "backend.h"
 
 /* X(name, built, how to get it) */
-#define NORMA_BACKEND_LIST(X)                                                             \
-    X(cuda, NORMA_WITH_CUDA, "configure with -DNORMA_CUDA=ON on a machine that has nvcc") \
-    X(hip, NORMA_WITH_HIP, "this version of norma does not contain it")                   \
-    X(opencl, NORMA_WITH_OPENCL, "configure with -DNORMA_OPENCL=ON where CL/cl.h is")     \
+#define NORMA_BACKEND_LIST(X)                                                              \
+    X(cuda, NORMA_WITH_CUDA, "configure with -DNORMA_CUDA=ON on a machine that has nvcc")  \
+    X(hip, NORMA_WITH_HIP, "configure with -DNORMA_HIP=ON on a machine that has clang 19") \
+    X(opencl, NORMA_WITH_OPENCL, "configure with -DNORMA_OPENCL=ON where CL/cl.h is")      \
     X(cpu, 1, "always built")
 
 #define NORMA_BACKEND_DECLARE(name, built, how) extern const norma_backend norma_backend_##name;

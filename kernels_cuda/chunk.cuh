@@ -11,9 +11,10 @@ NORMA_DEVICE norma_index row_offset(const norma_view &view, norma_index row, nor
     return batch * view.batch_stride + (row - batch * m) * view.row_stride;
 }
 
+/* NULL if the tensor is absent, for then strides are 0, too. */
 template <typename T>
 NORMA_DEVICE T *row_of(const norma_view &view, norma_index row, norma_index m) {
-    return view.data ? (T *)view.data + row_offset(view, row, m) : (T *)nullptr;
+    return (T *)view.data + row_offset(view, row, m);
 }
 
 template <typename T>

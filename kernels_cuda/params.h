@@ -8,9 +8,14 @@
 
 #define NORMA_KERNEL_PARTS 4
 
+/* An address of global memory. A compiler that has instructions for that memory is told (platform_hip.cuh). */
+#ifndef NORMA_ADDRESS
+#define NORMA_ADDRESS void *
+#endif
+
 /* A tensor; data includes the byte offset and is NULL if the tensor is absent. Strides count elements. */
 typedef struct norma_view {
-    void *data;
+    NORMA_ADDRESS data;
     norma_index row_stride, col_stride, batch_stride;
 } norma_view;
 

@@ -3,8 +3,8 @@
  * any C++17 compiler for the emulator of tests/simt (NORMA_SIMT).
  *
  * Each platform header gives: NORMA_WAVE, NORMA_DEVICE, NORMA_KERNEL, NORMA_SHARED, ids, barriers, shuffles, shared memory,
- * conversions, memory access, asynchronous copies, and the matrix step by the lane layout of PTX's mma.m16n8k16. This file
- * adds what follows from those. "Wave" is a warp or a wavefront; lane layouts are those of 32 lanes, and a wave of 64 counts
+ * conversions, memory access and asynchronous copies; all but AMD's also the matrix step by the lane layout of PTX's
+ * mma.m16n8k16. This file adds what follows from those. "Wave" is a warp or a wavefront; lane layouts are those of 32 lanes, and a wave of 64 counts
  * as two groups of 32. All rounding is to nearest even, and nothing here is contracted into a fused multiply-add. */
 #ifndef NORMA_PLATFORM_CUH
 #define NORMA_PLATFORM_CUH
@@ -101,7 +101,7 @@ NORMA_DEVICE float round_to(float value) {
 /* Two neighbours in one word, the first in the low half. */
 template <typename T>
 NORMA_DEVICE unsigned pack2(float low, float high) {
-#if NORMA_PLATFORM_CUDA
+#if NORMA_PLATFORM_CUDA || NORMA_PLATFORM_HIP
     return pack_pair(T{}, low, high);
 #else
     return (unsigned)from_float<T>(low).bits | (unsigned)from_float<T>(high).bits << 16;

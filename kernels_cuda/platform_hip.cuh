@@ -1,6 +1,6 @@
 /* The AMD side of platform.cuh: clang's -x hip -nogpuinc -nogpulib, __builtin_amdgcn_* only, no ROCm header. Waves have 64
- * lanes on gfx9 and 32 from gfx10 on. Where the hardware has no counterpart of an NVIDIA primitive, the same function is
- * made of shuffles: right everywhere, and the place to put a faster one. Sources: LLVM's AMDGPU usage manual. */
+ * lanes on gfx9 and 32 from gfx10 on. There is no m16n8k16 step here: kernels that multiply by it are replaced by those over
+ * unit_hip.cuh. Copies to shared memory go through registers, at once. Sources: LLVM's AMDGPU usage manual. */
 #ifndef NORMA_PLATFORM_HIP_CUH
 #define NORMA_PLATFORM_HIP_CUH
 
@@ -24,8 +24,38 @@
 #define NORMA_UNROLL4        _Pragma("unroll 4")
 #define NORMA_NO_UNROLL      _Pragma("nounroll")
 
-#define NORMA_KERNEL(name, type, threads, blocks) \
-    extern "C" __global__ __attribute__((amdgpu_flat_work_group_size(1, threads))) void name(const type params)
+/* How many waves a SIMD, of which a unit has four, is to hold at least: those of up to two blocks, or two of small blocks,
+ * whose waves do little each. */
+#define NORMA_WAVES_PER_SIMD(threads, blocks) \
+    ((threads) < 256 ? 2 : ((threads) * ((blocks) < 2 ? 1 : 2) + 4 * NORMA_WAVE - 1) / (4 * NORMA_WAVE))
+#define NORMA_KERNEL(name, type, threads, blocks)                                                          \
+    extern "C" __global__ __attribute__((amdgpu_flat_work_group_size(1, threads),                          \
+                                         amdgpu_waves_per_eu(NORMA_WAVES_PER_SIMD(threads, blocks)))) void \
+    name(const type params)
+
+/* An address of global memory, which converts to any pointer: what is read through it is not taken for shared memory. */
+#define NORMA_IN_GLOBAL __attribute__((address_space(1)))
+struct global_address {
+    NORMA_IN_GLOBAL void *at;
+
+    template <typename T>
+    NORMA_DEVICE operator T *() const {
+        return (T *)(NORMA_IN_GLOBAL T *)at;
+    }
+    NORMA_DEVICE explicit operator bool() const {
+        return at != nullptr;
+    }
+    NORMA_DEVICE explicit operator unsigned long long() const {
+        return (unsigned long long)at;
+    }
+    NORMA_DEVICE bool operator==(const global_address &other) const {
+        return at == other.at;
+    }
+    NORMA_DEVICE bool operator!=(decltype(nullptr)) const {
+        return at != nullptr;
+    }
+};
+#define NORMA_ADDRESS global_address
 
 NORMA_DEVICE int thread_id() {
     return (int)__builtin_amdgcn_workitem_id_x();
@@ -40,7 +70,7 @@ NORMA_DEVICE long long block_id_y() {
     return __builtin_amdgcn_workgroup_id_y();
 }
 NORMA_DEVICE long long grid_blocks() {
-    return __builtin_amdgcn_grid_size_x() / __builtin_amdgcn_workgroup_size_x();
+    return *(const unsigned __attribute__((address_space(4))) *)__builtin_amdgcn_implicitarg_ptr(); /* the first of them */
 }
 
 NORMA_DEVICE void block_sync() {
@@ -62,6 +92,10 @@ template <typename T>
 NORMA_DEVICE T wave_get(T value, int lane) {
     static_assert(sizeof(T) == 4, "four bytes a lane");
     return __builtin_bit_cast(T, __builtin_amdgcn_ds_bpermute(lane * 4, __builtin_bit_cast(int, value)));
+}
+/* The first lane's value, which the compiler then knows to be one for all. */
+NORMA_DEVICE int wave_first(int value) {
+    return __builtin_amdgcn_readfirstlane(value);
 }
 template <typename T>
 NORMA_DEVICE T wave_xor(T value, int mask) {
@@ -119,6 +153,26 @@ NORMA_DEVICE void renew(vec16 &v) {
     __asm__ volatile("" : "+v"(v.word[0]), "+v"(v.word[1]), "+v"(v.word[2]), "+v"(v.word[3]));
 }
 
+/* Likewise for one value: what is made from it is not made ahead of a loop, and what makes it is not put off. */
+template <typename T>
+NORMA_DEVICE T renewed(T value) {
+    __asm__ volatile("" : "+v"(value));
+    return value;
+}
+
+/* The kernel's arguments, to be read anew from here on: scalar registers do not hold them all. */
+template <typename T>
+NORMA_DEVICE const T &arguments_anew() {
+    auto at = __builtin_amdgcn_kernarg_segment_ptr();
+    __asm__ volatile("" : "+s"(at));
+    return *(const T *)at;
+}
+
+/* The compiler keeps the order of what stands before and after: it would rather have all loads at once than registers. */
+NORMA_DEVICE void schedule_barrier() {
+    __builtin_amdgcn_sched_barrier(0);
+}
+
 NORMA_DEVICE float mul_rn(float a, float b) {
 #pragma clang fp contract(off)
     return a * b;
@@ -137,8 +191,17 @@ NORMA_DEVICE float div_rn(float a, float b) {
 NORMA_DEVICE float sqrt_rn(float a) {
     return __builtin_sqrtf(a);
 }
+/* Two steps of Newton's method take the hardware's 24 bits past the 53 of a double, and one rounding follows. */
 NORMA_DEVICE float rsqrt_rn(float a) {
-    return (float)(1.0 / __builtin_sqrt((double)a));
+    const double root = __builtin_amdgcn_rsq((double)a);
+    if (root == 0 || root == __builtin_inf()) return (float)root;
+    double r = root;
+    NORMA_UNROLL
+    for (int step = 0; step < 2; step++) {
+        const double error = __builtin_fma(-(double)a * r, r, 1.0);
+        r = __builtin_fma(0.5 * r, error, r);
+    }
+    return (float)r;
 }
 NORMA_DEVICE float rsqrt_near(float a) {
     return rsqrt_rn(a);
@@ -160,10 +223,22 @@ NORMA_DEVICE float to_float(bf16 value) {
 NORMA_DEVICE unsigned short f16_bits(float value) {
     return __builtin_bit_cast(unsigned short, (_Float16)value);
 }
-NORMA_DEVICE unsigned short bf16_bits(float value) {
+/* Rounded to bf16 in the high half; the low half is of no use. */
+NORMA_DEVICE unsigned bf16_rounded(float value) {
     const unsigned bits = float_bits(value);
-    if ((bits & 0x7fffffffu) > 0x7f800000u) return (unsigned short)((bits >> 16) | 0x40u); /* a quiet NaN */
-    return (unsigned short)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+    const unsigned rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
+    return (bits & 0x7fffffffu) > 0x7f800000u ? bits | 0x400000u : rounded; /* a NaN stays one, and quiet */
+}
+NORMA_DEVICE unsigned short bf16_bits(float value) {
+    return (unsigned short)(bf16_rounded(value) >> 16);
+}
+
+/* Two values rounded into one word, the first in the low half. */
+NORMA_DEVICE unsigned pack_pair(f16, float low, float high) {
+    return (unsigned)f16_bits(low) | (unsigned)f16_bits(high) << 16;
+}
+NORMA_DEVICE unsigned pack_pair(bf16, float low, float high) {
+    return __builtin_amdgcn_perm(bf16_rounded(high), bf16_rounded(low), 0x07060302u);
 }
 
 extern __shared__ __attribute__((aligned(128))) unsigned char norma_shared_bytes[];
@@ -177,29 +252,36 @@ NORMA_DEVICE unsigned shared_address(const void *pointer) {
 NORMA_DEVICE vec16 load16(const void *from) {
     return *(const vec16 *)from;
 }
+/* Sixteen bytes of global memory at any address of a half: the hardware's vector loads ask for no more. */
+typedef unsigned global_words __attribute__((ext_vector_type(4)));
+typedef global_words global_words_anywhere __attribute__((aligned(2)));
+NORMA_DEVICE vec16 load16_any(const void *from) {
+    return __builtin_bit_cast(vec16, (global_words) * (NORMA_IN_GLOBAL const global_words_anywhere *)from);
+}
+NORMA_DEVICE vec16 load16_stream(const void *from) {
+    return __builtin_bit_cast(vec16,
+                              (global_words)__builtin_nontemporal_load((NORMA_IN_GLOBAL const global_words_anywhere *)from));
+}
 NORMA_DEVICE vec16 load16_once(const void *from) {
-    typedef unsigned words __attribute__((ext_vector_type(4)));
-    return __builtin_bit_cast(vec16, __builtin_nontemporal_load((const words *)from));
+    return __builtin_bit_cast(vec16, __builtin_nontemporal_load((NORMA_IN_GLOBAL const global_words *)from));
 }
 NORMA_DEVICE vec16 load16_constant(const void *from) {
     return load16_once(from);
 }
 NORMA_DEVICE vec16 load16_reused(const void *from) {
-    return load16(from);
+    return __builtin_bit_cast(vec16, *(NORMA_IN_GLOBAL const global_words *)from);
 }
 NORMA_DEVICE void store16(void *to, vec16 v) {
     *(vec16 *)to = v;
 }
 NORMA_DEVICE void store16_once(void *to, vec16 v) {
-    typedef unsigned words __attribute__((ext_vector_type(4)));
-    __builtin_nontemporal_store(__builtin_bit_cast(words, v), (words *)to);
+    __builtin_nontemporal_store(__builtin_bit_cast(global_words, v), (NORMA_IN_GLOBAL global_words *)to);
 }
 
-/* No such copies that also fill with zeros: through registers, at once. */
 NORMA_DEVICE void copy16_async_cut(unsigned to, const void *from, int bytes) {
     vec16 v = {{0, 0, 0, 0}};
     if (bytes == 16)
-        v = *(const vec16 *)from;
+        v = load16_reused(from);
     else
         for (int i = 0; i < bytes / 2; i++) v.word[i / 2] |= (unsigned)((const unsigned short *)from)[i] << i % 2 * 16;
     *(vec16 *)(norma_shared_bytes + to) = v;
@@ -211,45 +293,6 @@ NORMA_DEVICE void copy_async_commit() {
 }
 template <int pending>
 NORMA_DEVICE void copy_async_wait() {
-}
-
-NORMA_DEVICE void load_matrices(unsigned word[4], unsigned address) {
-    const int lane = (int)__builtin_amdgcn_workitem_id_x() % NORMA_WAVE, group = lane / 32 * 32, l = lane % 32;
-    NORMA_UNROLL
-    for (int i = 0; i < 4; i++) {
-        const unsigned row = wave_get(address, group + 8 * i + l / 4);
-        word[i] = *(const unsigned *)(norma_shared_bytes + row + l % 4 * 4);
-    }
-}
-NORMA_DEVICE void load_matrices_transposed(unsigned word[4], unsigned address) {
-    const int lane = (int)__builtin_amdgcn_workitem_id_x() % NORMA_WAVE, group = lane / 32 * 32, l = lane % 32;
-    NORMA_UNROLL
-    for (int i = 0; i < 4; i++) {
-        const unsigned low = wave_get(address, group + 8 * i + l % 4 * 2);
-        const unsigned high = wave_get(address, group + 8 * i + l % 4 * 2 + 1);
-        word[i] = *(const unsigned short *)(norma_shared_bytes + low + l / 4 * 2) |
-                  (unsigned)*(const unsigned short *)(norma_shared_bytes + high + l / 4 * 2) << 16;
-    }
-}
-
-/* The layout of platform_cuda.cuh, fed by shuffles. */
-template <typename T>
-NORMA_DEVICE void mma_m16n8k16(float c[4], const unsigned a[4], const unsigned b[2]) {
-    const int lane = (int)__builtin_amdgcn_workitem_id_x() % NORMA_WAVE, group = lane / 32 * 32, l = lane % 32;
-    NORMA_UNROLL
-    for (int k = 0; k < 8; k++) {
-        const int from = k % 4, half = k / 4;
-        const unsigned rows[2] = {wave_get(a[2 * half], group + l / 4 * 4 + from),
-                                  wave_get(a[2 * half + 1], group + l / 4 * 4 + from)};
-        const unsigned cols[2] = {wave_get(b[half], group + l % 4 * 8 + from),
-                                  wave_get(b[half], group + l % 4 * 8 + 4 + from)};
-        NORMA_UNROLL
-        for (int i = 0; i < 4; i++) {
-            const unsigned x = rows[i / 2], w = cols[i % 2];
-            c[i] = fma_rn(to_float(T{(unsigned short)x}), to_float(T{(unsigned short)w}), c[i]);
-            c[i] = fma_rn(to_float(T{(unsigned short)(x >> 16)}), to_float(T{(unsigned short)(w >> 16)}), c[i]);
-        }
-    }
 }
 
 #endif

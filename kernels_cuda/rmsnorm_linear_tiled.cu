@@ -24,33 +24,60 @@
  * gamma goes the same way even when the contract is deferred, because x * gamma may leave the range of fp16 where y does
  * not.
  *
- * Two engines: tiled_matrix.cuh where x and W have one half dtype, tiled_fma.cuh for everything else. Each keeps the order
- * of all sums the same in all of its tile rows: a row's bits do not depend on the other rows, their number or the tile. */
+ * Two engines: tiled_matrix.cuh, or tiled_units.cuh on AMD, where x and W have one half dtype, tiled_fma.cuh for everything
+ * else. Each keeps the order of all sums the same in all of its tile rows: a row's bits do not depend on the other rows,
+ * their number or the tile. */
 #include "tiled_fma.cuh"
+#if NORMA_PLATFORM_HIP
+#include "tiled_units.cuh"
+#else
 #include "tiled_matrix.cuh"
+#endif
 
 /* rmsnorm_linear_tiled_<tile>_<dtype>_<layout>. Two blocks share a unit: 65536 registers are 256 or 128 for each thread. */
 #define TILED_MATRIX(tile, dtype, suffix, layout)                                                                  \
     NORMA_KERNEL(rmsnorm_linear_tiled_##tile##_##dtype##_##suffix, norma_linear_params, tile_##tile::threads, 2) { \
-        tiled_matrix<dtype, layout, tile_##tile>(params);                                                          \
+        TILED_ENGINE<dtype, layout, tile_##tile>(params);                                                          \
     }
 #define TILED_FMA(tile, suffix, layout)                                                                  \
     NORMA_KERNEL(rmsnorm_linear_tiled_##tile##_##suffix, norma_linear_params, tile_##tile::threads, 2) { \
         tiled_fma<layout, tile_##tile>(params);                                                          \
     }
-#define TILED_MATRIX_DTYPE(dtype)                            \
-    TILED_MATRIX(cuda_matrix_large, dtype, nk, WEIGHT_NK)    \
-    TILED_MATRIX(cuda_matrix_large, dtype, kn, WEIGHT_KN)    \
-    TILED_MATRIX(cuda_matrix_medium, dtype, nk, WEIGHT_NK)   \
-    TILED_MATRIX(cuda_matrix_medium, dtype, kn, WEIGHT_KN)   \
-    TILED_MATRIX(cuda_matrix_medium, dtype, any, WEIGHT_ANY) \
-    TILED_MATRIX(cuda_matrix_small, dtype, nk, WEIGHT_NK)    \
-    TILED_MATRIX(cuda_matrix_small, dtype, kn, WEIGHT_KN)
+#define TILED_MATRIX_BOTH(tile, dtype)       \
+    TILED_MATRIX(tile, dtype, nk, WEIGHT_NK) \
+    TILED_MATRIX(tile, dtype, kn, WEIGHT_KN)
+#define TILED_FMA_BOTH(tile)           \
+    TILED_FMA(tile, f32_nk, WEIGHT_NK) \
+    TILED_FMA(tile, f32_kn, WEIGHT_KN)
+
+#if !NORMA_PLATFORM_HIP
+#define TILED_ENGINE tiled_matrix
+#define TILED_MATRIX_DTYPE(dtype)                \
+    TILED_MATRIX_BOTH(cuda_matrix_large, dtype)  \
+    TILED_MATRIX_BOTH(cuda_matrix_medium, dtype) \
+    TILED_MATRIX_BOTH(cuda_matrix_small, dtype)  \
+    TILED_MATRIX(cuda_matrix_medium, dtype, any, WEIGHT_ANY)
+TILED_FMA_BOTH(cuda_fma_large)
+TILED_FMA_BOTH(cuda_fma_small)
+TILED_FMA(cuda_fma_small, any, WEIGHT_ANY)
+#elif NORMA_WAVE == 64
+#define TILED_ENGINE tiled_units
+#define TILED_MATRIX_DTYPE(dtype)               \
+    TILED_MATRIX_BOTH(hip_wave64_large, dtype)  \
+    TILED_MATRIX_BOTH(hip_wave64_medium, dtype) \
+    TILED_MATRIX_BOTH(hip_wave64_small, dtype)  \
+    TILED_MATRIX(hip_wave64_small, dtype, any, WEIGHT_ANY)
+TILED_FMA_BOTH(hip_fma)
+TILED_FMA(hip_fma, any, WEIGHT_ANY)
+#else
+#define TILED_ENGINE tiled_units
+#define TILED_MATRIX_DTYPE(dtype)              \
+    TILED_MATRIX_BOTH(hip_wave32_large, dtype) \
+    TILED_MATRIX_BOTH(hip_wave32_small, dtype) \
+    TILED_MATRIX(hip_wave32_small, dtype, any, WEIGHT_ANY)
+TILED_FMA_BOTH(hip_fma)
+TILED_FMA(hip_fma, any, WEIGHT_ANY)
+#endif
 
 TILED_MATRIX_DTYPE(bf16)
 TILED_MATRIX_DTYPE(f16)
-TILED_FMA(cuda_fma_large, f32_nk, WEIGHT_NK)
-TILED_FMA(cuda_fma_large, f32_kn, WEIGHT_KN)
-TILED_FMA(cuda_fma_small, f32_nk, WEIGHT_NK)
-TILED_FMA(cuda_fma_small, f32_kn, WEIGHT_KN)
-TILED_FMA(cuda_fma_small, any, WEIGHT_ANY)

@@ -107,16 +107,21 @@ NORMA_KERNEL(rmsnorm_rows_any, norma_rows_params, 512, 1) {
     NORMA_LEAN_ROWS(name, c2, T, 2, kind, true, false, row_threads, 2) \
     NORMA_LEAN_ROWS(name, w4, T, 4, kind, true, true, row_threads, 2)  \
     NORMA_LEAN_ROWS(name, c8, T, 8, kind, true, true, 384, 2)
-#define NORMA_STREAM_SET(name, T, kind)           \
+#if NORMA_PLATFORM_HIP
+#define NORMA_STREAM_SET(name, T, kind) /* for clusters */
+#define NORMA_FULL_STREAM(name, T, chunks, most, resident)
+#else
+#define NORMA_STREAM_SET(name, T, kind)         \
     NORMA_LEAN_STREAM(name, T, 4, kind, 256, 3) \
     NORMA_LEAN_STREAM(name, T, 8, kind, row_threads, 1)
+#define NORMA_FULL_STREAM(name, T, chunks, most, resident)                             \
+    NORMA_KERNEL(rmsnorm_rows_##name##_c##chunks, norma_rows_params, most, resident) { \
+        full_stream<T, chunks>(params);                                                \
+    }
+#endif
 #define NORMA_FULL_ROWS(name, T, chunks, ragged, resident)                                    \
     NORMA_KERNEL(rmsnorm_rows_##name##_c##chunks, norma_rows_params, row_threads, resident) { \
         full_rows<T, chunks, ragged>(params);                                                 \
-    }
-#define NORMA_FULL_STREAM(name, T, chunks, most, resident)                             \
-    NORMA_KERNEL(rmsnorm_rows_##name##_c##chunks, norma_rows_params, most, resident) { \
-        full_stream<T, chunks>(params);                                             \
     }
 #define NORMA_ROWS_KERNELS(name, T)                                                \
     NORMA_LEAN_SET(name##_plain, T, PLAIN)                                         \

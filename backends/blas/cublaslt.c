@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "cublaslt_product.h"
+#include "matrices.h"
 
 typedef struct lt_part {
     lt_product product; /* as last run */
@@ -57,30 +58,10 @@ static int32_t lt_dtype(norma_dtype dtype) {
     return dtype == NORMA_F16 ? LT_F16 : dtype == NORMA_BF16 ? LT_BF16 : LT_F32;
 }
 
-static bool rows_are_contiguous(const norma_layout *layout, int64_t columns) {
-    return layout->col_stride == 1 && layout->row_stride >= columns;
-}
-
-static bool columns_are_contiguous(const norma_layout *layout, int64_t rows) {
-    return layout->row_stride == 1 && layout->col_stride >= rows;
-}
-
-/* A product that sums over rows has its x this way, and one batch. */
-static bool x_is_transposed(const norma_problem *problem) {
-    return problem->op == NORMA_OP_PRODUCT && problem->batch == 1 && !rows_are_contiguous(&problem->x.layout, problem->k) &&
-           columns_are_contiguous(&problem->x.layout, problem->m);
-}
-
 static const char *objection(const norma_problem *problem, const norma_part *part) {
-    const norma_layout *weight = &part->weight.layout, *out = &part->out.layout, *bias = &part->bias.layout;
-    const norma_dtype dtype = problem->x.layout.dtype;
-    if (!rows_are_contiguous(&problem->x.layout, problem->k) && !x_is_transposed(problem))
-        return "rows of x that are not contiguous";
-    if (weight->dtype != dtype) return "a weight of another dtype than x";
-    if (out->dtype != dtype && out->dtype != NORMA_F32) return "an output of another half dtype than x";
-    if (!rows_are_contiguous(out, part->n)) return "rows of the output that are not contiguous";
-    if (!rows_are_contiguous(weight, part->n) && !columns_are_contiguous(weight, problem->k))
-        return "a weight with neither contiguous rows nor columns";
+    const norma_layout *out = &part->out.layout, *bias = &part->bias.layout;
+    const char *why = blas_objection(problem, part);
+    if (why) return why;
     if (bias->dtype != NORMA_NONE && bias->dtype != out->dtype) return "a bias of another dtype than the output";
     if (bias->dtype != NORMA_NONE && bias->col_stride != 1) return "a bias that is not contiguous";
     if (bias->dtype != NORMA_NONE && out->dtype != NORMA_F32 && (part->n % 8 != 0 || out->row_stride % 8 != 0))
@@ -88,18 +69,11 @@ static const char *objection(const norma_problem *problem, const norma_part *par
     return NULL;
 }
 
-/* A batch whose rows all stand at one stride is one taller matrix. */
-static bool batches_join(const norma_problem *problem, const norma_part *part) {
-    const norma_layout *x = &problem->x.layout, *out = &part->out.layout;
-    return problem->batch == 1 ||
-           (x->batch_stride == problem->m * x->row_stride && out->batch_stride == problem->m * out->row_stride);
-}
-
 static lt_shape shape_of(const gpu_device *device, const norma_problem *problem, const norma_part *part) {
     const norma_layout *weight = &part->weight.layout;
-    const bool join = batches_join(problem, part);
-    const bool transposed = !rows_are_contiguous(weight, part->n);
-    const bool x_transposed = x_is_transposed(problem);
+    const bool join = blas_batches_join(problem, part);
+    const bool transposed = !blas_rows_are_contiguous(weight, part->n);
+    const bool x_transposed = blas_x_is_transposed(problem);
     return (lt_shape){
         .m = join ? problem->batch * problem->m : problem->m,
         .n = part->n,

@@ -40,40 +40,11 @@ static const gpu_platform platform = {
         },
     .images = cuda_images,
     .image_count = CUDA_IMAGE_COUNT,
+    .linear_skinny = &gpu_rmsnorm_linear_skinny,
     .linear_blas = &cublaslt_linear,
     .driver = cuda_driver,
     .arch = arch,
     .version = version,
 };
 
-static void probe(norma_backend_info *out_info) {
-    gpu_probe(&platform, out_info);
-}
-
-static norma_status describe(int index, norma_device_info *out_info) {
-    return gpu_describe(&platform, index, out_info);
-}
-
-static norma_status open(const norma_open_desc *desc, norma_device **out_device) {
-    return gpu_open(&platform, desc, out_device);
-}
-
-const norma_backend norma_backend_cuda = {
-    .name = "cuda",
-    .takes_native = true,
-    .probe = probe,
-    .describe = describe,
-    .open = open,
-    .close = gpu_close,
-    .alloc = gpu_alloc,
-    .release = gpu_release,
-    .upload = gpu_upload,
-    .download = gpu_download,
-    .prepare = gpu_prepare,
-    .discard = gpu_discard,
-    .launch = gpu_launch,
-    .sync = gpu_sync,
-    .record = gpu_record,
-    .replay = gpu_replay,
-    .forget = gpu_forget,
-};
+GPU_BACKEND(cuda);

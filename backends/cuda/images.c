@@ -1,19 +1,9 @@
-/* Embeds the fatbins: the assembler copies each file as it is, so the compiler never sees megabytes of initialisers. The
- * build defines CUDA_IMAGE_FOLDER. */
+/* Embeds the fatbins. The build defines CUDA_IMAGE_FOLDER. */
 #include "images.h"
 
-#define TEXT_OF(text) #text
-#define TEXT(text)    TEXT_OF(text)
+#include "../gpu/embed.h"
 
-#define EMBED(stem)                                                \
-    __asm__(".pushsection .rodata\n"                               \
-            ".balign 64\n"                                         \
-            ".hidden cuda_image_" #stem "\n"                       \
-            ".globl cuda_image_" #stem "\n"                        \
-            "cuda_image_" #stem ":\n"                              \
-            ".incbin \"" CUDA_IMAGE_FOLDER "/" #stem ".fatbin\"\n" \
-            ".popsection\n");                                      \
-    extern const char cuda_image_##stem[] __attribute__((visibility("hidden")));
+#define EMBED(stem) GPU_EMBED(cuda_image_##stem, CUDA_IMAGE_FOLDER "/" #stem ".fatbin")
 CUDA_IMAGE_LIST(EMBED)
 
 const gpu_image cuda_images[CUDA_IMAGE_COUNT] = {

@@ -51,7 +51,7 @@ static norma_shape shape_of(const norma_problem *problem, int64_t rows) {
 }
 
 static bool is_gpu(const norma_limits *limits) {
-    return limits->target == NORMA_TARGET_CUDA;
+    return limits->target == NORMA_TARGET_CUDA || limits->target == NORMA_TARGET_HIP;
 }
 
 /* A kernel on the whole problem, or, where it takes no residual and says so in prepare(), on h after a launch that adds it.

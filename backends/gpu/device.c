@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* The driver, initialised; NULL with the reason in `why`. */
 static const gpu_driver *ready_driver(const gpu_platform *platform, int *out_devices, char *why, size_t why_bytes) {
@@ -14,7 +15,7 @@ static const gpu_driver *ready_driver(const gpu_platform *platform, int *out_dev
     if (result == GPU_SUCCESS) result = driver->device_count(out_devices);
     if (result == GPU_SUCCESS && *out_devices > 0) return driver;
     const char *text = NULL;
-    if (result == GPU_SUCCESS || result == GPU_ERROR_NO_DEVICE)
+    if (result == GPU_SUCCESS || result == GPU_ERROR_NO_DEVICE || result == GPU_ERROR_INVALID_DEVICE)
         snprintf(why, why_bytes, "the driver finds no %s device", platform->maker);
     else if (driver->error_string(result, &text) == GPU_SUCCESS && text)
         snprintf(why, why_bytes, "the %s driver does not start: %s (%d)", platform->maker, text, result);
@@ -39,6 +40,20 @@ static norma_status fill_info(const gpu_platform *platform, const gpu_driver *dr
     return NORMA_OK;
 }
 
+/* Whether the first device is of a chip that the library has no code for. Opening it says more. */
+static void add_lack_of_code(const gpu_platform *platform, const gpu_driver *driver, int ordinal,
+                             norma_backend_info *out_info) {
+    char arch_name[32], sentence[1024];
+    int arch;
+    snprintf(sentence, sizeof sentence, "%s", norma_last_error()); /* which a probe keeps */
+    const norma_status status = platform->arch(driver, ordinal, &arch, arch_name, sizeof arch_name);
+    norma_fail(status, "%s", sentence);
+    const size_t used = strlen(out_info->detail);
+    if (!status && arch < platform->oldest_arch)
+        snprintf(out_info->detail + used, sizeof out_info->detail - used, "; %s is a chip that this library has no code for",
+                 arch_name);
+}
+
 void gpu_probe(const gpu_platform *platform, norma_backend_info *out_info) {
     out_info->built = 1;
     out_info->devices = 0;
@@ -46,16 +61,15 @@ void gpu_probe(const gpu_platform *platform, norma_backend_info *out_info) {
     const gpu_driver *driver = ready_driver(platform, &devices, out_info->detail, sizeof out_info->detail);
     if (!driver) return;
 
-    char version[32], name[128];
-    int ordinal;
+    char version[32], name[128], others[32] = "";
+    int ordinal = 0;
     platform->version(driver, version, sizeof version);
     if (driver->device_get(&ordinal, 0) || driver->device_name(name, (int)sizeof name, ordinal))
         snprintf(name, sizeof name, "a device without a name");
     out_info->devices = devices;
-    if (devices == 1)
-        snprintf(out_info->detail, sizeof out_info->detail, "%s, driver for %s", name, version);
-    else
-        snprintf(out_info->detail, sizeof out_info->detail, "%s and %d more, driver for %s", name, devices - 1, version);
+    if (devices > 1) snprintf(others, sizeof others, " and %d more", devices - 1);
+    snprintf(out_info->detail, sizeof out_info->detail, "%s%s, driver for %s", name, others, version);
+    add_lack_of_code(platform, driver, ordinal, out_info);
 }
 
 /* The driver and the handle of device `index`. */

@@ -26,7 +26,8 @@ struct gpu_platform {
     int attributes[GPU_ATTRIBUTE_COUNT];
     const gpu_image *images;
     int image_count;
-    const gpu_operation *linear_blas; /* NULL if there is none */
+    const gpu_operation *linear_skinny; /* the one for these devices */
+    const gpu_operation *linear_blas;   /* NULL if there is none */
 
     /* The process's driver table, loaded on first use; NULL, with the reason in `why`, if there is no usable driver. */
     const gpu_driver *(*driver)(char *why, size_t why_bytes);
@@ -81,5 +82,36 @@ void gpu_unload(gpu_device *device);
 
 /* Refuses a problem with a tensor at an address that the driver does not know. */
 norma_status gpu_check_addresses(gpu_device *device, const norma_problem *problem);
+
+/* Defines the backend norma_backend_<id> over the static gpu_platform `platform`. */
+#define GPU_BACKEND(id)                                                                       \
+    static void probe(norma_backend_info *out_info) {                                         \
+        gpu_probe(&platform, out_info);                                                       \
+    }                                                                                         \
+    static norma_status describe(int index, norma_device_info *out_info) {                    \
+        return gpu_describe(&platform, index, out_info);                                      \
+    }                                                                                         \
+    static norma_status open_device(const norma_open_desc *desc, norma_device **out_device) { \
+        return gpu_open(&platform, desc, out_device);                                         \
+    }                                                                                         \
+    const norma_backend norma_backend_##id = {                                                \
+        .name = #id,                                                                          \
+        .takes_native = true,                                                                 \
+        .probe = probe,                                                                       \
+        .describe = describe,                                                                 \
+        .open = open_device,                                                                  \
+        .close = gpu_close,                                                                   \
+        .alloc = gpu_alloc,                                                                   \
+        .release = gpu_release,                                                               \
+        .upload = gpu_upload,                                                                 \
+        .download = gpu_download,                                                             \
+        .prepare = gpu_prepare,                                                               \
+        .discard = gpu_discard,                                                               \
+        .launch = gpu_launch,                                                                 \
+        .sync = gpu_sync,                                                                     \
+        .record = gpu_record,                                                                 \
+        .replay = gpu_replay,                                                                 \
+        .forget = gpu_forget,                                                                 \
+    }
 
 #endif

@@ -96,6 +96,9 @@ bool gpu_driver_load(gpu_driver *driver, const char *const *sonames, const gpu_s
 /* Turns a driver's result into a status and a sentence that names the call. */
 norma_status gpu_check(const gpu_driver *driver, int result, gpu_function_id function);
 
+/* The same for a call that is not in the table. */
+norma_status gpu_check_call(const gpu_driver *driver, int result, const char *call);
+
 #define GPU_CALL(driver, function, ...) gpu_check((driver), (driver)->function(__VA_ARGS__), GPU_FN_##function)
 
 /* Results. */
@@ -104,6 +107,7 @@ enum {
     GPU_ERROR_INVALID_VALUE = 1,
     GPU_ERROR_OUT_OF_MEMORY = 2,
     GPU_ERROR_NO_DEVICE = 100,
+    GPU_ERROR_INVALID_DEVICE = 101,
     GPU_ERROR_INVALID_IMAGE = 200,
     GPU_ERROR_NO_BINARY = 209,
     GPU_ERROR_PTX_VERSION = 222,

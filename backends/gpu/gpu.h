@@ -82,6 +82,7 @@ typedef struct gpu_operation {
 
 extern const gpu_operation gpu_rmsnorm_rows;
 extern const gpu_operation gpu_rmsnorm_linear_skinny;
+extern const gpu_operation gpu_rmsnorm_linear_skinny_units;
 extern const gpu_operation gpu_rmsnorm_linear_tiled;
 extern const gpu_operation gpu_rmsnorm_linear_hopper;
 extern const gpu_operation gpu_fold_gamma;

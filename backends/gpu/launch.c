@@ -4,12 +4,13 @@
 #include <stdlib.h>
 
 const gpu_operation *gpu_operation_for(const gpu_platform *platform, norma_kernel kernel) {
-    static const gpu_operation *const operations[] = {
-        &gpu_rmsnorm_rows, &gpu_rmsnorm_linear_skinny, &gpu_rmsnorm_linear_tiled, &gpu_rmsnorm_linear_hopper,
-        &gpu_fold_gamma,   &gpu_rmsnorm_rows_backward, &gpu_column_sums,          &gpu_stream};
+    const gpu_operation *const operations[] = {
+        &gpu_rmsnorm_rows,    platform->linear_skinny,    &gpu_rmsnorm_linear_tiled, &gpu_rmsnorm_linear_hopper,
+        &gpu_fold_gamma,      &gpu_rmsnorm_rows_backward, &gpu_column_sums,          &gpu_stream,
+        platform->linear_blas};
     for (size_t i = 0; i < sizeof operations / sizeof *operations; i++)
-        if (operations[i]->kernel == kernel) return operations[i];
-    return platform->linear_blas && platform->linear_blas->kernel == kernel ? platform->linear_blas : NULL;
+        if (operations[i] && operations[i]->kernel == kernel) return operations[i];
+    return NULL;
 }
 
 /* Frees what an operation's prepare() left in launch->native, also when it failed half way. */

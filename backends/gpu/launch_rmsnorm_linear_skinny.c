@@ -35,7 +35,6 @@ enum {
     SMALL_UNIT_BYTES = 192 * 1024, /* of W, for each multiprocessor */
     RESERVED_BYTES = 1024,         /* of shared memory, for each block */
     CLUSTER_BLOCKS = 8,            /* what every machine with clusters offers */
-    CLUSTER_ARCH = 90
 };
 
 typedef struct skinny_native {
@@ -286,7 +285,7 @@ static int64_t place_half_steps(const gpu_device *device, const norma_problem *p
  */
 static int64_t place_half(const gpu_device *device, const norma_problem *problem, norma_half_params *params) {
     const int rows = half_rows(problem), steps = (int)norma_ceil_div(problem->k, STEP_K);
-    const int most = device->arch >= CLUSTER_ARCH ? CLUSTER_BLOCKS : 1;
+    const int most = device->arch >= device->platform->extended_arch ? CLUSTER_BLOCKS : 1;
     const int64_t limit = device->base.limits.shared_bytes;
     for (int cluster = 1; cluster <= most; cluster *= 2) {
         const int64_t bytes = place_half_steps(device, problem, rows, cluster, 1, params);

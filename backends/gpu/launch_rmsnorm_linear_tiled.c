@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "../dtype.h"
-#include "gpu.h"
+#include "device.h"
 
 /* A kernel and its tile row. */
 typedef struct tiled_kernel {
@@ -32,29 +32,36 @@ static bool aligned(const norma_tensor *tensor, int64_t stride) {
     return stride * bytes % 16 == 0 && tensor->layout.batch_stride * bytes % 16 == 0 && address % 16 == 0;
 }
 
+/* What K, and N for weights (K, N), must be a multiple of for the vector kernels. CUDA's copies of halves end where they are
+ * told. */
+static int64_t whole_vectors(const gpu_device *device, const norma_problem *problem) {
+    if (problem->x.layout.dtype == NORMA_F32) return 4;
+    return device->platform->target == NORMA_TARGET_CUDA ? 1 : 8;
+}
+
 /* Whether everything lies as the vector kernels need it, weights (N, K) if `columns`, else (K, N). Absent addresses count as
  * aligned. */
-static bool suits_vectors(const norma_problem *problem, bool columns) {
-    const bool fp32 = problem->x.layout.dtype == NORMA_F32;
+static bool suits_vectors(const gpu_device *device, const norma_problem *problem, bool columns) {
+    const int64_t whole = whole_vectors(device, problem);
     if (problem->x.layout.col_stride != 1 || !aligned(&problem->x, problem->x.layout.row_stride)) return false;
-    if (fp32 && problem->k % 4 != 0) return false;
+    if (problem->k % whole != 0) return false;
     for (int p = 0; p < problem->parts; p++) {
         const norma_part *part = &problem->part[p];
         const norma_layout *weight = &part->weight.layout;
         if (weight->dtype != problem->x.layout.dtype) return false;
         if ((columns ? weight->row_stride : weight->col_stride) != 1) return false;
         if (!aligned(&part->weight, columns ? weight->col_stride : weight->row_stride)) return false;
-        if (fp32 && !columns && part->n % 4 != 0) return false;
+        if (!columns && part->n % whole != 0) return false;
     }
     return true;
 }
 
 /* The tile row that the front chose, if it is one for these dtypes: it may have seen the first part's alone. */
 static const norma_tile *tile_for(const gpu_device *device, const norma_launch *launch, norma_dtype half) {
-    const norma_target target = half ? NORMA_TARGET_CUDA_MATRIX : NORMA_TARGET_CUDA;
+    const norma_dtype dtype = half ? half : NORMA_F32;
+    const norma_target target = norma_tile_target(dtype, dtype, &device->base.limits);
     if (launch->tile && launch->tile->target == target) return launch->tile;
     const norma_problem *problem = launch->problem;
-    const norma_dtype dtype = half ? half : NORMA_F32;
     const norma_shape shape = {.rows = problem->batch * problem->m,
                                .k = problem->k,
                                .n = norma_problem_columns(problem),
@@ -66,7 +73,7 @@ static const norma_tile *tile_for(const gpu_device *device, const norma_launch *
 
 /* Copies of a K step, rstd of the rows, and the place. */
 static unsigned shared_bytes(const norma_tile *tile) {
-    const int element_bytes = tile->target == NORMA_TARGET_CUDA_MATRIX ? 2 : 4;
+    const int element_bytes = tile->target == NORMA_TARGET_CUDA || tile->target == NORMA_TARGET_HIP ? 4 : 2;
     return (unsigned)(tile->stages * (tile->bm + tile->bn) * tile->bk * element_bytes + tile->bm * 4) +
            (unsigned)sizeof(norma_tile_place);
 }
@@ -78,20 +85,32 @@ static norma_status find(gpu_device *device, const norma_tile *tile, const char 
     return gpu_find(device, name, shared_bytes(tile), &out_kernel->function);
 }
 
+/* The one row of a target that comes with a kernel for all strides and dtypes. */
+static const norma_tile *elements_tile(norma_target target) {
+    static const norma_tile_id ids[NORMA_TARGET_COUNT] = {
+        [NORMA_TARGET_CUDA] = NORMA_TILE_cuda_fma_small,
+        [NORMA_TARGET_CUDA_MATRIX] = NORMA_TILE_cuda_matrix_medium,
+        [NORMA_TARGET_HIP] = NORMA_TILE_hip_fma,
+        [NORMA_TARGET_HIP_WAVE64] = NORMA_TILE_hip_wave64_small,
+        [NORMA_TARGET_HIP_WAVE32] = NORMA_TILE_hip_wave32_small,
+    };
+    return &norma_tiles[ids[target]];
+}
+
 static norma_status find_all(gpu_device *device, const norma_launch *launch, tiled_native *native) {
     const norma_dtype half = half_of_all(launch->problem);
-    const char *dtype = norma_dtype_name(half ? half : NORMA_F32);
+    const norma_dtype dtype = half ? half : NORMA_F32;
     char suffix[16];
     norma_status status = NORMA_OK;
-    native->columns = suits_vectors(launch->problem, true);
-    if (native->columns || suits_vectors(launch->problem, false)) {
-        snprintf(suffix, sizeof suffix, "%s_%s", dtype, native->columns ? "nk" : "kn");
+    native->columns = suits_vectors(device, launch->problem, true);
+    if (native->columns || suits_vectors(device, launch->problem, false)) {
+        snprintf(suffix, sizeof suffix, "%s_%s", norma_dtype_name(dtype), native->columns ? "nk" : "kn");
         status = find(device, tile_for(device, launch, half), suffix, &native->vectors);
         if (status) return status;
     }
-    snprintf(suffix, sizeof suffix, half ? "%s_any" : "any", dtype);
-    const norma_tile_id any = half ? NORMA_TILE_cuda_matrix_medium : NORMA_TILE_cuda_fma_small;
-    return find(device, &norma_tiles[any], suffix, &native->elements);
+    snprintf(suffix, sizeof suffix, half ? "%s_any" : "any", norma_dtype_name(dtype));
+    const norma_tile *any = elements_tile(norma_tile_target(dtype, dtype, &device->base.limits));
+    return find(device, any, suffix, &native->elements);
 }
 
 static norma_status prepare(gpu_device *device, norma_launch *launch) {
@@ -105,7 +124,7 @@ static norma_status prepare(gpu_device *device, norma_launch *launch) {
 
 static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
     const tiled_native *native = launch->native;
-    const bool vectors = native->vectors.function && suits_vectors(launch->problem, native->columns);
+    const bool vectors = native->vectors.function && suits_vectors(device, launch->problem, native->columns);
     const tiled_kernel *chosen = vectors ? &native->vectors : &native->elements;
     norma_linear_params params = gpu_linear_params(launch->problem);
     params.plain = norma_problem_is_plain(launch->problem);

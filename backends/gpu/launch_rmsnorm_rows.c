@@ -3,7 +3,7 @@
  * What depends on strides, dtypes and contract is decided in prepare(); what depends on addresses, at the launch. The sum of
  * a row is ordered by its norma_rows_shape alone, which follows from K, dtype and device, and from M only without
  * NORMA_BATCH_INVARIANT; a ragged kernel, whose order follows the row's address too, is not used with it. */
-#include "gpu.h"
+#include "device.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,9 +18,8 @@ enum {
     FEW_THREADS = 256,  /* and several blocks from so many threads on */
     BLOCK_CHUNKS = 128, /* short rows share a block of so many: smaller blocks come too fast to be launched */
     LEAST_THREADS = 8,
-    RAGGED_THREADS = 16, /* at least: one for each element at a ragged row's ends */
-    FULL_CHUNKS = 4,     /* of a thread, at least, in kernels that are not lean */
-    CLUSTER_ARCH = 90,
+    RAGGED_THREADS = 16,       /* at least: one for each element at a ragged row's ends */
+    FULL_CHUNKS = 4,           /* of a thread, at least, in kernels that are not lean */
     CLUSTER_SHIFT = 3,         /* eight blocks, which every machine with clusters offers */
     HELD_CHUNKS = 4096,        /* of a row in registers; from there on a cluster has it, where there are clusters */
     ALONE_CHUNKS = 49152,      /* of a row that one block sweeps */
@@ -121,7 +120,7 @@ static bool in_stream(const gpu_device *device, int64_t chunks, row_shape *out_s
 }
 
 static row_shape swept(const gpu_device *device, int64_t chunks) {
-    const int shift = device->arch >= CLUSTER_ARCH && chunks > ALONE_CHUNKS ? CLUSTER_SHIFT : 0;
+    const int shift = device->arch >= device->platform->extended_arch && chunks > ALONE_CHUNKS ? CLUSTER_SHIFT : 0;
     return (row_shape){
         .route = IN_SWEEPS, .threads = ROW_THREADS, .block_shift = shift, .piece = norma_ceil_div(chunks, 1 << shift)};
 }
@@ -133,7 +132,7 @@ static row_shape aligned_shape(const gpu_device *device, const norma_problem *pr
     const int least = problem->k % chunk_width(problem) ? RAGGED_THREADS : LEAST_THREADS;
     row_shape shape;
     if (in_registers(few ? few_kernels : held_kernels, chunks, rows, least, &shape)) return shape;
-    if (device->arch >= CLUSTER_ARCH && in_stream(device, chunks, &shape)) return shape;
+    if (device->arch >= device->platform->extended_arch && in_stream(device, chunks, &shape)) return shape;
     return swept(device, chunks);
 }
 

@@ -30,17 +30,16 @@ static int64_t blocks(const norma_tile *tile, const norma_shape *shape) {
     return __builtin_mul_overflow(row_tiles, col_tiles, &count) ? INT64_MAX : count;
 }
 
-/* The rows to choose from: those of the device, or of its matrix units where the dtypes suit them. */
-static norma_target target_for(const norma_shape *shape, const norma_limits *limits) {
-    const bool half = shape->x_dtype == NORMA_F16 || shape->x_dtype == NORMA_BF16;
-    if (limits->target == NORMA_TARGET_CUDA && half && shape->x_dtype == shape->weight_dtype)
-        return NORMA_TARGET_CUDA_MATRIX;
+norma_target norma_tile_target(norma_dtype x_dtype, norma_dtype weight_dtype, const norma_limits *limits) {
+    if ((x_dtype != NORMA_F16 && x_dtype != NORMA_BF16) || x_dtype != weight_dtype) return limits->target;
+    if (limits->target == NORMA_TARGET_CUDA) return NORMA_TARGET_CUDA_MATRIX;
+    if (limits->target == NORMA_TARGET_HIP) return limits->lanes == 64 ? NORMA_TARGET_HIP_WAVE64 : NORMA_TARGET_HIP_WAVE32;
     return limits->target;
 }
 
 const norma_tile *norma_tile_select(norma_kernel kernel, const norma_shape *shape, const norma_limits *limits,
                                     const char **out_reason) {
-    const norma_target target = target_for(shape, limits);
+    const norma_target target = norma_tile_target(shape->x_dtype, shape->weight_dtype, limits);
     const norma_tile *smallest = NULL;
     for (int i = 0; i < NORMA_TILE_COUNT; i++) {
         const norma_tile *tile = &norma_tiles[i];

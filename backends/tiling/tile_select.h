@@ -18,6 +18,9 @@ typedef enum norma_target {
     NORMA_TARGET_OPENCL_CPU,
     NORMA_TARGET_OPENCL_GPU,
     NORMA_TARGET_OPENCL_MATRIX, /* NVIDIA's matrix units through OpenCL; chosen by backends/opencl */
+    NORMA_TARGET_HIP,
+    NORMA_TARGET_HIP_WAVE64, /* the same devices where x and W have one half dtype, by the size of their waves */
+    NORMA_TARGET_HIP_WAVE32,
     NORMA_TARGET_COUNT
 } norma_target;
 
@@ -60,6 +63,9 @@ typedef struct norma_shape {
 } norma_shape;
 
 extern const norma_tile norma_tiles[NORMA_TILE_COUNT];
+
+/* The target whose rows serve x and W of these dtypes on a device: the device's, or that of its matrix units. */
+norma_target norma_tile_target(norma_dtype x_dtype, norma_dtype weight_dtype, const norma_limits *limits);
 
 /* The row for `kernel` on a device, or NULL if the table has none for its target. *out_reason says why in a few words. */
 const norma_tile *norma_tile_select(norma_kernel kernel, const norma_shape *shape, const norma_limits *limits,

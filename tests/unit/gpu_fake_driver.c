@@ -488,6 +488,7 @@ gpu_platform fake_gpu_platform = {
     .attributes = {0, 1, 2, 3, 4, 5}, /* gpu_attribute itself */
     .images = images,
     .image_count = sizeof images / sizeof *images,
+    .linear_skinny = &gpu_rmsnorm_linear_skinny,
     .driver = find_driver,
     .arch = arch,
     .version = version,
