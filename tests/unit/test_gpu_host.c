@@ -6,8 +6,9 @@
 #include <stdlib.h>
 
 #include "expect.h"
+#include "gpu_life.h"
 
-enum { K = 64, N = 48, M = 4, LARGE_M = 100 };
+enum { K = GPU_LIFE_K, N = GPU_LIFE_N, M = GPU_LIFE_M, LARGE_M = GPU_LIFE_LARGE_M };
 
 static int callers_context;
 
@@ -18,178 +19,50 @@ static int reset(void **state) {
     return 0;
 }
 
-/* ---- A whole life: everything that a program may do, stopping at the first failure ---- */
-
-typedef struct life {
-    norma_context *context;
-    norma_plan *norm, *linear, *folded;
-    void *x, *gamma, *weight, *out, *recording;
-    char host[LARGE_M * K * 4];
-} life;
-
-static norma_rmsnorm_desc norm_desc(void) {
-    norma_rmsnorm_desc desc = norma_rmsnorm_desc_init();
-    desc.k = K;
-    desc.max_rows = LARGE_M;
-    desc.x.dtype = desc.gamma.dtype = desc.out.dtype = NORMA_BF16;
-    return desc;
-}
-
-static norma_rmsnorm_linear_desc linear_desc(void) {
-    norma_rmsnorm_linear_desc desc = norma_rmsnorm_linear_desc_init();
-    desc.k = K;
-    desc.max_rows = LARGE_M;
-    desc.x.dtype = desc.gamma.dtype = NORMA_BF16;
-    desc.part[0].n = N;
-    desc.part[0].weight = norma_layout_transposed(NORMA_BF16, K);
-    desc.part[0].out.dtype = NORMA_BF16;
-    return desc;
-}
-
-static norma_status run_norm(life *l, int64_t m) {
-    norma_rmsnorm_args args = norma_rmsnorm_args_init();
-    args.m = m;
-    args.x.data = l->x;
-    args.gamma.data = l->gamma;
-    args.out.data = l->out;
-    return norma_rmsnorm_plan_run(l->norm, &args);
-}
-
-static norma_status run_linear(life *l, int64_t m) {
-    norma_rmsnorm_linear_args args = norma_rmsnorm_linear_args_init();
-    args.m = m;
-    args.x.data = l->x;
-    args.gamma.data = l->gamma;
-    args.part[0].weight.data = l->weight;
-    args.part[0].out.data = l->out;
-    return norma_rmsnorm_linear_plan_run(l->linear, &args);
-}
-
-static norma_status run_folded(life *l, int64_t m) {
-    norma_rmsnorm_linear_args args = norma_rmsnorm_linear_args_init();
-    args.m = m;
-    args.x.data = l->x;
-    args.part[0].weight.data = l->weight;
-    args.part[0].out.data = l->out;
-    return norma_rmsnorm_linear_plan_run(l->folded, &args);
-}
-
-static norma_status recorded_work(void *user) {
-    return run_norm(user, M);
-}
-
-static norma_status open_all(life *l) {
-    norma_status status = fake_gpu_context(NULL, &l->context);
-    if (!status) status = norma_alloc(l->context, LARGE_M * K * 4, &l->x);
-    if (!status) status = norma_alloc(l->context, K * 2, &l->gamma);
-    if (!status) status = norma_alloc(l->context, K * N * 2, &l->weight);
-    if (!status) status = norma_alloc(l->context, LARGE_M * K * 4, &l->out);
-    const norma_rmsnorm_desc norm = norm_desc();
-    if (!status) status = norma_rmsnorm_plan_create(l->context, &norm, &l->norm);
-    const norma_rmsnorm_linear_desc linear = linear_desc();
-    if (!status) status = norma_rmsnorm_linear_plan_create(l->context, &linear, &l->linear);
-    norma_rmsnorm_linear_desc folded = linear;
-    folded.gamma.dtype = NORMA_NONE;
-    if (!status) status = norma_rmsnorm_linear_plan_create(l->context, &folded, &l->folded);
-    return status;
-}
-
-static norma_status use_all(life *l) {
-    const norma_buffer x = {.data = l->x, .offset_bytes = 0}, out = {.data = l->out, .offset_bytes = 0};
-    norma_device *device = l->context->device;
-    norma_status status = norma_upload(l->context, x, l->host, M * K * 2);
-    if (!status) status = run_norm(l, M);
-    if (!status) status = run_linear(l, 1);
-    if (!status) status = run_linear(l, LARGE_M);
-    if (!status) status = run_folded(l, LARGE_M);
-    if (!status) status = norma_download(l->context, l->host, out, M * K * 2);
-    if (!status) status = device->backend->record(device, recorded_work, l, &l->recording);
-    double us = 0;
-    if (!status) status = device->backend->replay(device, l->recording, &us);
-    if (!status) assert_true(us > 249.9 && us < 250.1);
-    if (!status) status = norma_synchronize(l->context);
-    return status;
-}
-
-/* Also of a life that ended early; gives the first failure. */
-static norma_status close_all(life *l, norma_status status) {
-    if (!l->context) return status;
-    norma_device *device = l->context->device;
-    if (l->recording) device->backend->forget(device, l->recording);
-    norma_plan_destroy(l->norm);
-    norma_plan_destroy(l->linear);
-    norma_plan_destroy(l->folded);
-    void *const blocks[] = {l->x, l->gamma, l->weight, l->out};
-    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) {
-        const norma_status freed = norma_free(l->context, blocks[i]);
-        if (!status) status = freed;
-    }
-    norma_context_destroy(l->context);
-    return status;
-}
-
-static norma_status live(void) {
-    static life l;
-    memset(&l, 0, sizeof l);
-    norma_status status = open_all(&l);
-    if (!status) status = use_all(&l);
-    return close_all(&l, status);
-}
-
 static void a_whole_life_leaves_nothing_behind(void **state) {
     (void)state;
-    EXPECT_OK(live());
+    EXPECT_OK(gpu_live(&fake_gpu_backend));
     fake_gpu_expect_clean("no failure", &callers_context);
     assert_true(fake_gpu.launched >= 4);
     assert_int_equal(fake_gpu.graph_launches, 1);
     assert_int_equal(fake_gpu.capture_mode, 0);
 }
 
-/* Failures that a program is not told of: the library goes on without what the call would have given, or is closing. */
-static bool may_pass(gpu_function_id function) {
-    return function == GPU_FN_capture_mode || function == GPU_FN_context_get || function == GPU_FN_context_set ||
-           function == GPU_FN_stream_sync || function == GPU_FN_memory_free || function == GPU_FN_module_unload ||
-           function == GPU_FN_stream_destroy || function == GPU_FN_event_destroy || function == GPU_FN_graph_destroy ||
-           function == GPU_FN_graph_exec_destroy || function == GPU_FN_primary_release;
+static void fail_call(int call, int result, bool sticky) {
+    fake_gpu_reset();
+    fake_gpu.current = &callers_context;
+    fake_gpu.fail_at = call;
+    fake_gpu.fail_result = result;
+    fake_gpu.fail_sticky = sticky;
 }
 
-/* Lives once for every call that the driver gets, with that call failing. */
-static void fail_every_call(int result, bool sticky, norma_status expected) {
-    for (int call = 1;; call++) {
-        fake_gpu_reset();
-        fake_gpu.current = &callers_context;
-        fake_gpu.fail_at = call;
-        fake_gpu.fail_result = result;
-        fake_gpu.fail_sticky = sticky;
-        const norma_status status = live();
-        char label[96];
-        if (fake_gpu.calls < call) {
-            assert_true(call > 100);
-            return;
-        }
-        const char *name = fake_gpu_driver.symbols[fake_gpu.failed].name;
-        snprintf(label, sizeof label, "call %d, %s, answers %d", call, name, result);
-        fake_gpu_expect_clean(label, &callers_context);
-        if (status == NORMA_OK && may_pass(fake_gpu.failed)) continue;
-        const bool while_looking = fake_gpu.failed == GPU_FN_init || fake_gpu.failed == GPU_FN_device_count;
-        expect_sentence(label, status, while_looking ? NORMA_ERROR_NO_DEVICE : expected, NULL);
-        assert_true(strlen(norma_last_error()) > 10);
-    }
+static int calls(void) {
+    return fake_gpu.calls;
 }
+
+static const char *failed(void) {
+    return fake_gpu_driver.symbols[fake_gpu.failed].name;
+}
+
+static void expect_clean(const char *label) {
+    fake_gpu_expect_clean(label, &callers_context);
+}
+
+static const gpu_rig rig = {&fake_gpu_backend, &fake_gpu_driver, fail_call, calls, failed, expect_clean};
 
 static void every_call_may_fail(void **state) {
     (void)state;
-    fail_every_call(999, false, NORMA_ERROR_DEVICE);
+    gpu_fail_every_call(&rig, 999, false, NORMA_ERROR_DEVICE);
 }
 
 static void every_call_may_run_out_of_memory(void **state) {
     (void)state;
-    fail_every_call(GPU_ERROR_OUT_OF_MEMORY, false, NORMA_ERROR_OUT_OF_MEMORY);
+    gpu_fail_every_call(&rig, GPU_ERROR_OUT_OF_MEMORY, false, NORMA_ERROR_OUT_OF_MEMORY);
 }
 
 static void a_fault_at_any_call_loses_the_device(void **state) {
     (void)state;
-    fail_every_call(700, true, NORMA_ERROR_DEVICE_LOST);
+    gpu_fail_every_call(&rig, 700, true, NORMA_ERROR_DEVICE_LOST);
 }
 
 /* ---- Finding and opening ---- */
@@ -305,51 +178,51 @@ static void the_context_stays_usable_after_running_out_of_memory(void **state) {
 
 static void a_host_pointer_is_named(void **state) {
     (void)state;
-    life l = {0};
-    EXPECT_OK(open_all(&l));
+    gpu_life l = {0};
+    EXPECT_OK(gpu_life_open_all(&l, &fake_gpu_backend));
     void *const x = l.x;
     l.x = l.host;
     const int launched = fake_gpu.launched;
-    EXPECT_FAILURE(run_norm(&l, M), NORMA_ERROR_DEVICE, "x is at 0x");
+    EXPECT_FAILURE(gpu_life_run_norm(&l, M), NORMA_ERROR_DEVICE, "x is at 0x");
     assert_int_equal(fake_gpu.launched, launched);
     l.x = x;
-    EXPECT_OK(run_norm(&l, M));
+    EXPECT_OK(gpu_life_run_norm(&l, M));
     void *const weight = l.weight;
     l.weight = l.host;
-    EXPECT_FAILURE(run_linear(&l, M), NORMA_ERROR_DEVICE, "part[0].weight is at 0x");
+    EXPECT_FAILURE(gpu_life_run_linear(&l, M), NORMA_ERROR_DEVICE, "part[0].weight is at 0x");
     l.weight = weight;
-    EXPECT_OK(close_all(&l, NORMA_OK));
+    EXPECT_OK(gpu_life_close_all(&l, NORMA_OK));
 
     fake_gpu.reads_host_memory = true;
     memset(&l, 0, sizeof l);
-    EXPECT_OK(open_all(&l));
+    EXPECT_OK(gpu_life_open_all(&l, &fake_gpu_backend));
     void *const device_x = l.x;
     l.x = l.host;
-    EXPECT_OK(run_norm(&l, M));
+    EXPECT_OK(gpu_life_run_norm(&l, M));
     l.x = device_x;
-    EXPECT_OK(close_all(&l, NORMA_OK));
+    EXPECT_OK(gpu_life_close_all(&l, NORMA_OK));
 }
 
 static void an_address_is_asked_for_once(void **state) {
     (void)state;
-    life l = {0};
-    EXPECT_OK(open_all(&l));
-    EXPECT_OK(run_norm(&l, M));
+    gpu_life l = {0};
+    EXPECT_OK(gpu_life_open_all(&l, &fake_gpu_backend));
+    EXPECT_OK(gpu_life_run_norm(&l, M));
     const int queries = fake_gpu.address_queries;
     assert_int_equal(queries, 3); /* x, gamma, out */
-    for (int i = 0; i < 10; i++) EXPECT_OK(run_norm(&l, M));
+    for (int i = 0; i < 10; i++) EXPECT_OK(gpu_life_run_norm(&l, M));
     assert_int_equal(fake_gpu.address_queries, queries);
-    EXPECT_OK(close_all(&l, NORMA_OK));
+    EXPECT_OK(gpu_life_close_all(&l, NORMA_OK));
 }
 
 /* ---- Launches ---- */
 
 static void arguments_reach_the_kernel(void **state) {
     (void)state;
-    life l = {0};
-    EXPECT_OK(open_all(&l));
+    gpu_life l = {0};
+    EXPECT_OK(gpu_life_open_all(&l, &fake_gpu_backend));
     norma_plan_destroy(l.norm);
-    norma_rmsnorm_desc desc = norm_desc();
+    norma_rmsnorm_desc desc = gpu_life_norm_desc();
     desc.x.batch_stride = 5 * K;
     EXPECT_OK(norma_rmsnorm_plan_create(l.context, &desc, &l.norm));
     fake_gpu.launched = 0;
@@ -377,16 +250,16 @@ static void arguments_reach_the_kernel(void **state) {
     assert_int_equal(params->norm.x_dtype, NORMA_BF16);
     assert_int_equal(params->norm.h_dtype, NORMA_BF16);
     assert_int_equal(params->out_dtype, NORMA_BF16);
-    EXPECT_OK(close_all(&l, NORMA_OK));
+    EXPECT_OK(gpu_life_close_all(&l, NORMA_OK));
 }
 
 /* A folded Linear of LARGE_M rows on the kernel that is fed by tensor maps. */
 static void tensor_maps_reach_the_kernel(void **state) {
     (void)state;
-    life l = {0};
-    EXPECT_OK(open_all(&l));
+    gpu_life l = {0};
+    EXPECT_OK(gpu_life_open_all(&l, &fake_gpu_backend));
     norma_plan_destroy(l.linear);
-    norma_rmsnorm_linear_desc desc = linear_desc();
+    norma_rmsnorm_linear_desc desc = gpu_life_linear_desc();
     desc.gamma.dtype = NORMA_NONE;
     EXPECT_OK(norma_rmsnorm_linear_plan_create(l.context, &desc, &l.linear));
     norma_plan_info info = {.struct_size = sizeof info};
@@ -425,45 +298,45 @@ static void tensor_maps_reach_the_kernel(void **state) {
     args.x.offset_bytes = 2;
     EXPECT_OK(norma_rmsnorm_linear_plan_run(l.linear, &args));
     assert_int_equal(strncmp(fake_gpu.launches[1].function, "rmsnorm_linear_tiled", 20), 0);
-    EXPECT_OK(close_all(&l, NORMA_OK));
+    EXPECT_OK(gpu_life_close_all(&l, NORMA_OK));
     fake_gpu_expect_clean("tensor maps", &callers_context);
 }
 
 static void older_devices_have_no_wgmma(void **state) {
     (void)state;
     fake_gpu.arch = 100; /* sm_90a's instructions are gone in its successor */
-    life l = {0};
-    EXPECT_OK(open_all(&l));
-    norma_rmsnorm_linear_desc desc = linear_desc();
+    gpu_life l = {0};
+    EXPECT_OK(gpu_life_open_all(&l, &fake_gpu_backend));
+    norma_rmsnorm_linear_desc desc = gpu_life_linear_desc();
     desc.gamma.dtype = NORMA_NONE;
     norma_plan_destroy(l.linear);
     EXPECT_OK(norma_rmsnorm_linear_plan_create(l.context, &desc, &l.linear));
     norma_plan_info info = {.struct_size = sizeof info};
     EXPECT_OK(norma_plan_get_info(l.linear, LARGE_M, &info));
     assert_string_equal(info.kernel, "rmsnorm_linear_tiled");
-    EXPECT_OK(close_all(&l, NORMA_OK));
+    EXPECT_OK(gpu_life_close_all(&l, NORMA_OK));
 }
 
 static void work_goes_to_the_callers_stream(void **state) {
     (void)state;
     int stream;
-    life l = {0};
+    gpu_life l = {0};
     EXPECT_OK(fake_gpu_context(&stream, &l.context));
     EXPECT_OK(norma_alloc(l.context, M * K * 2, &l.x));
     EXPECT_OK(norma_alloc(l.context, K * 2, &l.gamma));
     EXPECT_OK(norma_alloc(l.context, M * K * 2, &l.out));
-    const norma_rmsnorm_desc desc = norm_desc();
+    const norma_rmsnorm_desc desc = gpu_life_norm_desc();
     EXPECT_OK(norma_rmsnorm_plan_create(l.context, &desc, &l.norm));
-    EXPECT_OK(run_norm(&l, M));
+    EXPECT_OK(gpu_life_run_norm(&l, M));
     assert_ptr_equal(fake_gpu.launches[fake_gpu.launched - 1].stream, &stream);
 
     /* A recording is captured elsewhere, and the stream is the caller's again after it. */
     norma_device *device = l.context->device;
-    EXPECT_OK(device->backend->record(device, recorded_work, &l, &l.recording));
+    EXPECT_OK(device->backend->record(device, gpu_life_recorded_work, &l, &l.recording));
     assert_ptr_not_equal(fake_gpu.launches[fake_gpu.launched - 1].stream, &stream);
-    EXPECT_OK(run_norm(&l, M));
+    EXPECT_OK(gpu_life_run_norm(&l, M));
     assert_ptr_equal(fake_gpu.launches[fake_gpu.launched - 1].stream, &stream);
-    EXPECT_OK(close_all(&l, NORMA_OK));
+    EXPECT_OK(gpu_life_close_all(&l, NORMA_OK));
     fake_gpu_expect_clean("streams", &callers_context);
 }
 
@@ -543,16 +416,16 @@ static void a_failed_free_is_reported(void **state) {
 
 static void a_lost_device_is_remembered(void **state) {
     (void)state;
-    life l = {0};
-    EXPECT_OK(open_all(&l));
+    gpu_life l = {0};
+    EXPECT_OK(gpu_life_open_all(&l, &fake_gpu_backend));
     fake_gpu.fail_at = fake_gpu.calls + 1;
     fake_gpu.fail_result = 719;
     fake_gpu.fail_sticky = true;
     EXPECT_FAILURE(norma_synchronize(l.context), NORMA_ERROR_DEVICE_LOST, "719");
     fake_gpu.fail_at = 0;
     EXPECT_FAILURE(norma_synchronize(l.context), NORMA_ERROR_DEVICE_LOST, NULL);
-    EXPECT_FAILURE(run_norm(&l, M), NORMA_ERROR_DEVICE_LOST, NULL);
-    assert_int_equal(close_all(&l, NORMA_OK), NORMA_ERROR_DEVICE_LOST);
+    EXPECT_FAILURE(gpu_life_run_norm(&l, M), NORMA_ERROR_DEVICE_LOST, NULL);
+    assert_int_equal(gpu_life_close_all(&l, NORMA_OK), NORMA_ERROR_DEVICE_LOST);
     fake_gpu_expect_clean("lost device", &callers_context);
 }
 
