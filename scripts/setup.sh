@@ -12,6 +12,10 @@ ninja-build           command -v ninja
 pkg-config            command -v pkg-config
 libcmocka-dev         pkg-config --exists cmocka
 libopenblas0-pthread  ldconfig -p | grep 'libopenblas\.so\.0'
+clang-19              command -v clang++-19
+lld-19                command -v ld.lld-19
+clang-tools-19        command -v clang-offload-bundler-19
+llvm-19               command -v llvm-readelf-19
 python3               command -v python3
 python3-matplotlib    python3 -c 'import importlib.util as u, sys; sys.exit(u.find_spec("matplotlib") is None)'
 END
