@@ -66,6 +66,32 @@ static void selection_follows_the_table(void **state) {
     }
 }
 
+static void halves_go_to_the_tiles_of_matrix_units(void **state) {
+    (void)state;
+    static const struct {
+        norma_target target;
+        int lanes;
+        norma_dtype x, weight;
+        norma_target tiles;
+    } rows[] = {
+        {NORMA_TARGET_CUDA, 32, NORMA_BF16, NORMA_BF16, NORMA_TARGET_CUDA_MATRIX},
+        {NORMA_TARGET_CUDA, 32, NORMA_BF16, NORMA_F16, NORMA_TARGET_CUDA},
+        {NORMA_TARGET_HIP, 64, NORMA_F16, NORMA_F16, NORMA_TARGET_HIP_WAVE64},
+        {NORMA_TARGET_HIP, 32, NORMA_BF16, NORMA_BF16, NORMA_TARGET_HIP_WAVE32},
+        {NORMA_TARGET_HIP, 64, NORMA_F32, NORMA_F32, NORMA_TARGET_HIP},
+        {NORMA_TARGET_HIP, 32, NORMA_F32, NORMA_BF16, NORMA_TARGET_HIP},
+        {NORMA_TARGET_CPU_PLAIN, 4, NORMA_BF16, NORMA_BF16, NORMA_TARGET_CPU_PLAIN},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const norma_limits limits = {.target = rows[i].target, .units = 1, .lanes = rows[i].lanes};
+        const norma_shape shape = {.rows = 1000, .k = 64, .n = 1000, .x_dtype = rows[i].x, .weight_dtype = rows[i].weight};
+        const char *reason;
+        assert_int_equal(norma_tile_target(rows[i].x, rows[i].weight, &limits), rows[i].tiles);
+        assert_int_equal(norma_tile_select(NORMA_KERNEL_RMSNORM_LINEAR_TILED, &shape, &limits, &reason)->target,
+                         rows[i].tiles);
+    }
+}
+
 static void kernel_without_rows_has_no_tile(void **state) {
     (void)state;
     const norma_limits limits = {.target = NORMA_TARGET_CPU_PLAIN, .units = 1};
@@ -195,6 +221,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tiles_are_found_by_name),
         cmocka_unit_test(selection_follows_the_table),
+        cmocka_unit_test(halves_go_to_the_tiles_of_matrix_units),
         cmocka_unit_test(kernel_without_rows_has_no_tile),
         cmocka_unit_test(every_element_belongs_to_one_tile),
         cmocka_unit_test(neighbours_in_a_group_share_a_column),
