@@ -3,7 +3,7 @@
  * each multiprocessor with 128 KB under way reads at full speed, and more than about 164 KB of shared memory slows the
  * reads. Where it goes through rings in shared memory, 64 to 96 KB under way do, and little enough is used that the blocks
  * of the next launch find a place beside those of this one. */
-#include "gpu.h"
+#include "device.h"
 
 #include <stdio.h>
 #include <stdlib.h>
