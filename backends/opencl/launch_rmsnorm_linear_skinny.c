@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "../dtype.h"
 #include "opencl.h"
 
 enum {
@@ -27,14 +28,14 @@ static int cpu_columns(const opencl_device *device, const norma_problem *problem
 
 static norma_status find(opencl_device *device, const norma_problem *problem, skinny_native *native) {
     static const char stem[] = "rmsnorm_linear_skinny";
-    char more[48];
+    char more[64];
     int rows = 1;
     while (rows < problem->batch * problem->m) rows *= 4;
     native->columns = cpu_columns(device, problem);
     native->threads = 1;
     if (device->base.limits.target == NORMA_TARGET_OPENCL_CPU) return opencl_find_cpu(device, stem, &native->kernel);
     native->columns = GPU_COLUMNS;
-    snprintf(more, sizeof more, " -DROWS=%d -DCOLUMNS=%d", rows, GPU_COLUMNS);
+    snprintf(more, sizeof more, " -DROWS=%d -DCOLUMNS=%d -DDTYPE=%d", rows, GPU_COLUMNS, (int)problem->x.layout.dtype);
     return opencl_find_threads(device, stem, more, GPU_THREADS, &native->kernel, &native->threads);
 }
 
@@ -50,11 +51,31 @@ static norma_status prepare(opencl_device *device, norma_launch *launch) {
     return find(device, problem, native);
 }
 
+static bool is_vector(const norma_problem *problem, const norma_tensor *tensor, int64_t across, int64_t along) {
+    const int64_t width = 16 / (int64_t)norma_dtype_bytes(problem->x.layout.dtype);
+    return tensor->layout.dtype == problem->x.layout.dtype && along == 1 && across % width == 0 &&
+           tensor->layout.batch_stride % width == 0 && tensor->buffer.offset_bytes % 16 == 0;
+}
+
+/* Whether x, gamma and the weights are of one dtype and lie in aligned runs of 16 bytes along K. */
+static bool suits_vectors(const norma_problem *problem) {
+    const norma_layout *x = &problem->x.layout, *gamma = &problem->gamma.layout;
+    bool suits = problem->k % (16 / (int64_t)norma_dtype_bytes(x->dtype)) == 0 &&
+                 is_vector(problem, &problem->x, x->row_stride, x->col_stride);
+    if (norma_tensor_present(&problem->gamma)) suits = suits && is_vector(problem, &problem->gamma, 0, gamma->col_stride);
+    for (int p = 0; p < problem->parts; p++) {
+        const norma_tensor *weight = &problem->part[p].weight;
+        suits = suits && is_vector(problem, weight, weight->layout.col_stride, weight->layout.row_stride);
+    }
+    return suits;
+}
+
 static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
     const skinny_native *native = launch->native;
     const norma_problem *problem = launch->problem;
     norma_cl_linear params = opencl_linear_params(problem);
     params.tile_columns = native->columns;
+    params.vectors = suits_vectors(problem);
     int64_t groups = 0;
     for (int p = 0; p < params.parts; p++) groups += norma_ceil_div(params.part[p].n, native->columns);
     opencl_argument arguments[OPENCL_LINEAR_ARGUMENTS];

@@ -16,11 +16,11 @@ typedef struct tiled_native {
     bool along_k; /* matrix units: the arrangement of W */
 } tiled_native;
 
-/* Copies of a K step; without matrix units each k has a line with an end, and the rows' rstd lies behind. */
+/* Copies of a K step, and without matrix units the rows' rstd. */
 static int64_t local_bytes(const norma_tile *tile) {
     if (tile->target == NORMA_TARGET_OPENCL_CPU) return 0;
     if (tile->target == NORMA_TARGET_OPENCL_MATRIX) return 2 * (int64_t)tile->stages * tile->bk * (tile->bm + tile->bn);
-    return 4 * ((int64_t)tile->bk * (tile->bm + 4 + tile->bn + 4) + tile->bm);
+    return 4 * ((int64_t)tile->stages * tile->bk * (tile->bm + tile->bn) + tile->bm);
 }
 
 /* Builds a tile row's kernel; NORMA_ERROR_UNSUPPORTED if the device cannot run it. */
@@ -49,11 +49,31 @@ static norma_status find_from(opencl_device *device, const norma_tile *tile, con
     return status;
 }
 
+static bool is_vector(const norma_tensor *tensor, int64_t stride) {
+    return tensor->layout.dtype == NORMA_F32 && (stride | tensor->layout.batch_stride) % 4 == 0 &&
+           tensor->buffer.offset_bytes % 16 == 0;
+}
+
+/* Whether fp32 x and weights lie in aligned groups of four, along K or, in weights, along N. */
+static bool suits_vectors(const norma_problem *problem) {
+    bool suits =
+        problem->x.layout.col_stride == 1 && problem->k % 4 == 0 && is_vector(&problem->x, problem->x.layout.row_stride);
+    for (int p = 0; p < problem->parts; p++) {
+        const norma_part *part = &problem->part[p];
+        const norma_layout *weight = &part->weight.layout;
+        const bool along_n = weight->col_stride == 1;
+        suits = suits && (along_n ? part->n % 4 == 0 : weight->row_stride == 1) &&
+                is_vector(&part->weight, along_n ? weight->row_stride : weight->col_stride);
+    }
+    return suits;
+}
+
 static norma_status enqueue_on(opencl_device *device, const tiled_native *native, const norma_problem *problem) {
     norma_cl_linear params = opencl_linear_params(problem);
     params.tile_rows = native->tile->bm;
     params.tile_columns = native->tile->bn;
-    params.vectors = opencl_matrix_suits(problem, native->along_k);
+    params.vectors = native->tile->target == NORMA_TARGET_OPENCL_MATRIX ? opencl_matrix_suits(problem, native->along_k)
+                                                                        : suits_vectors(problem);
     norma_index n[NORMA_MAX_PARTS] = {0};
     for (int p = 0; p < params.parts; p++) n[p] = params.part[p].n;
     const int64_t tiles =
@@ -78,12 +98,13 @@ static norma_status prepare_matrix(opencl_device *device, const norma_problem *p
     limits.target = NORMA_TARGET_OPENCL_MATRIX;
     const char *reason;
     const norma_tile *tile = norma_tile_select(NORMA_KERNEL_RMSNORM_LINEAR_TILED, &shape, &limits, &reason);
-    char more[64];
+    char more[96];
     native->along_k = problem->part[0].weight.layout.col_stride != 1;
-    snprintf(more, sizeof more, " -DNORMA_MATRIX -DDTYPE=%d%s", (int)dtype, native->along_k ? "" : " -DN_CONTIGUOUS");
+    snprintf(more, sizeof more, " -DNORMA_MATRIX -DDTYPE=%d -DFORM=%d%s", (int)dtype, opencl_matrix_form(problem),
+             native->along_k ? "" : " -DN_CONTIGUOUS");
     const norma_status status = find_from(device, tile, more, native);
     if (status == NORMA_ERROR_UNSUPPORTED) return status;
-    if (!status && (native->kernel->works || opencl_matrix_works(device, dtype, native->along_k, enqueue_trial, native))) {
+    if (!status && (native->kernel->works || opencl_matrix_works(device, problem, native->along_k, enqueue_trial, native))) {
         native->kernel->works = true;
         return NORMA_OK;
     }

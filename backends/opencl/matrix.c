@@ -12,6 +12,7 @@ enum { M = 37, N = 70, K = 72 };
 typedef struct trial {
     uint16_t x[M * K];
     uint16_t weight[N * K];
+    uint16_t gamma[K];
     float out[M * N];
 } trial;
 
@@ -23,27 +24,36 @@ static int weight_at(int k, int n) {
     return (k * 11 + n * 13) % 9 - 4;
 }
 
+static int gamma_at(int k) {
+    return 1 + k % 3;
+}
+
 static void fill(trial *values, norma_dtype dtype, bool along_k) {
     for (int k = 0; k < K; k++) {
+        norma_store(values->gamma, dtype, k, (float)gamma_at(k));
         for (int i = 0; i < M; i++) norma_store(values->x, dtype, i * K + k, (float)x_at(i, k));
         for (int n = 0; n < N; n++)
             norma_store(values->weight, dtype, along_k ? n * K + k : k * N + n, (float)weight_at(k, n));
     }
 }
 
-static bool is_right(const trial *values) {
+static bool is_right(const trial *values, const norma_problem *problem) {
+    const bool plain = norma_problem_is_plain(problem), gamma = norma_tensor_present(&problem->gamma);
     for (int i = 0; i < M; i++)
         for (int n = 0; n < N; n++) {
             int sum = 0;
-            for (int k = 0; k < K; k++) sum += x_at(i, k) * weight_at(k, n);
-            if (values->out[i * N + n] != 0.5F * (float)sum) return false;
+            for (int k = 0; k < K; k++) sum += x_at(i, k) * weight_at(k, n) * (gamma ? gamma_at(k) : 1);
+            if (values->out[i * N + n] != (plain ? 1.0F : 0.5F) * (float)sum) return false;
         }
     return true;
 }
 
-static norma_problem problem_of(cl_mem memory, norma_dtype dtype, bool along_k) {
+static norma_problem problem_of(const norma_problem *like, cl_mem memory, bool along_k) {
+    const norma_dtype dtype = like->x.layout.dtype;
     norma_problem problem = {
-        .op = NORMA_OP_RMSNORM_LINEAR, .eps = 1e-37F, .batch = 1, .m = M, .k = K, .desc_parts = 1, .parts = 1};
+        .op = like->op, .contract = like->contract, .eps = 1e-37F, .batch = 1, .m = M, .k = K, .desc_parts = 1, .parts = 1};
+    if (norma_tensor_present(&like->gamma))
+        problem.gamma = (norma_tensor){{memory, offsetof(trial, gamma)}, norma_layout_strided(dtype, 0, 1)};
     problem.x = (norma_tensor){{memory, offsetof(trial, x)}, norma_layout_strided(dtype, K, 1)};
     problem.part[0].n = N;
     problem.part[0].weight = (norma_tensor){{memory, offsetof(trial, weight)},
@@ -57,22 +67,30 @@ static bool run(opencl_device *device, trial *values, const norma_problem *probl
     norma_device *base = &device->base;
     const norma_buffer memory = {problem->x.buffer.data, 0};
     return !opencl_upload(base, memory, values, sizeof *values) && !launch(device, user, problem) &&
-           !opencl_download(base, values, memory, sizeof *values) && is_right(values);
+           !opencl_download(base, values, memory, sizeof *values) && is_right(values, problem);
 }
 
-bool opencl_matrix_works(opencl_device *device, norma_dtype dtype, bool along_k, opencl_matrix_launch launch,
+bool opencl_matrix_works(opencl_device *device, const norma_problem *like, bool along_k, opencl_matrix_launch launch,
                          const void *user) {
     bool works = false;
     void *memory = NULL;
     trial *values = calloc(1, sizeof *values);
     if (values && !opencl_alloc(&device->base, sizeof *values, &memory)) {
-        const norma_problem problem = problem_of(memory, dtype, along_k);
-        fill(values, dtype, along_k);
+        const norma_problem problem = problem_of(like, memory, along_k);
+        fill(values, like->x.layout.dtype, along_k);
         works = run(device, values, &problem, launch, user);
         opencl_release(&device->base, memory);
     }
     free(values);
     return works;
+}
+
+int opencl_matrix_form(const norma_problem *problem) {
+    if (norma_problem_is_plain(problem)) return FORM_PLAIN;
+    if (problem->contract != NORMA_ROUND_DEFERRED) return FORM_EXACT;
+    if (!norma_tensor_present(&problem->gamma)) return FORM_SQUARE;
+    /* h * gamma may leave the range of fp16 where y does not. */
+    return problem->x.layout.dtype == NORMA_BF16 ? FORM_SCALE : FORM_EXACT;
 }
 
 norma_dtype opencl_matrix_dtype(const opencl_device *device, const norma_problem *problem) {
