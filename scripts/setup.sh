@@ -16,6 +16,12 @@ clang-19              command -v clang++-19
 lld-19                command -v ld.lld-19
 clang-tools-19        command -v clang-offload-bundler-19
 llvm-19               command -v llvm-readelf-19
+opencl-headers        echo '#include <CL/cl.h>' | cc -E -
+ocl-icd-libopencl1    ldconfig -p | grep 'libOpenCL\.so\.1'
+pocl-opencl-icd       ldconfig -p | grep 'libpocl\.so\.2'
+mesa-opencl-icd       ldconfig -p | grep 'libRusticlOpenCL\.so\.1'
+oclgrind              test -e /usr/lib/oclgrind/liboclgrind-rt-icd.so
+libclblast1           ldconfig -p | grep 'libclblast\.so\.1'
 python3               command -v python3
 python3-matplotlib    python3 -c 'import importlib.util as u, sys; sys.exit(u.find_spec("matplotlib") is None)'
 END

@@ -60,12 +60,13 @@ static norma_status read_info(const opencl_device *device, cl_device_info what, 
 
 static norma_status read_limits(opencl_device *device) {
     cl_device_type type = 0;
-    cl_uint units = 0;
+    cl_uint units = 0, lanes = 1;
     cl_ulong local_bytes = 0, cache_bytes = 0, memory_bytes = 0;
     size_t threads = 0;
     cl_device_fp_config config = 0;
     norma_status status = read_info(device, CL_DEVICE_TYPE, sizeof type, &type);
     if (!status) status = read_info(device, CL_DEVICE_MAX_COMPUTE_UNITS, sizeof units, &units);
+    if (!status) status = read_info(device, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, sizeof lanes, &lanes);
     if (!status) status = read_info(device, CL_DEVICE_LOCAL_MEM_SIZE, sizeof local_bytes, &local_bytes);
     if (!status) status = read_info(device, CL_DEVICE_GLOBAL_MEM_CACHE_SIZE, sizeof cache_bytes, &cache_bytes);
     if (!status) status = read_info(device, CL_DEVICE_GLOBAL_MEM_SIZE, sizeof memory_bytes, &memory_bytes);
@@ -77,9 +78,10 @@ static norma_status read_limits(opencl_device *device) {
     /* NVIDIA's driver counts the caches of its units, not the one behind them, of which it tells nothing. */
     if (device->is_nvidia && cache_bytes < NVIDIA_CACHE_BYTES) cache_bytes = NVIDIA_CACHE_BYTES;
     device->base.limits = (norma_limits){
-        .target = device->is_cpu ? NORMA_TARGET_OPENCL_CPU : NORMA_TARGET_OPENCL_GPU,
+        /* Some compilers for CPUs make work-items, not vectors, into lanes, and then want what a GPU wants. */
+        .target = device->is_cpu && lanes > 1 ? NORMA_TARGET_OPENCL_CPU : NORMA_TARGET_OPENCL_GPU,
         .units = (int)units,
-        .lanes = 1,
+        .lanes = (int)lanes,
         .max_threads = threads > INT32_MAX ? INT32_MAX : (int)threads,
         .shared_bytes = (int64_t)local_bytes,
         .cache_bytes = (int64_t)cache_bytes,

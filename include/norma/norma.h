@@ -58,7 +58,8 @@
  * STRUCTS begin with struct_size and are made by their _init function, which also fills defaults. They grow only at the
  * end; a zero field means its default. A program built with an older header keeps working with a newer library.
  *
- * ENVIRONMENT: NORMA_BACKEND, NORMA_LOG, NORMA_KERNEL, NORMA_THREADS, NORMA_BATCH_INVARIANT; README.md has the table.
+ * ENVIRONMENT: NORMA_BACKEND, NORMA_LOG, NORMA_KERNEL, NORMA_CACHE_DIR, NORMA_THREADS, NORMA_BATCH_INVARIANT; README.md
+ * has the table.
  */
 #ifndef NORMA_NORMA_H
 #define NORMA_NORMA_H
