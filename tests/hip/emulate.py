@@ -63,6 +63,14 @@ def name_whole_registers():
         kind.canonical_op_bits = property(widened)
 
 
+def bound_lanes():
+    """An exchange between lanes takes its addresses from lanes that are off, too; they must not lead out of the registers."""
+    operation = emu.irc.DSOp.DS_BPERMUTE_B32
+    meanings = emu._get_pcode_dict(operation)
+    meanings[operation] = meanings[operation].replace("(VGPR[i][ADDR].u32 + OFFSET.u32) / 4U % 64U",
+                                                      "((VGPR[i][ADDR].u32 + OFFSET.u32) & 255U) / 4U")
+
+
 def keep_subnormals():
     """The emulator flushes them, whatever mode the code object asks for; these kernels ask for none to be flushed."""
     emu._MXCSRContext = contextlib.nullcontext
@@ -96,6 +104,7 @@ def main():
     spread_shared_memory()
     name_whole_registers()
     keep_subnormals()
+    bound_lanes()
     for line in sys.stdin:
         try:
             launch(line)
