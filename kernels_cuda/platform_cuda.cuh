@@ -16,9 +16,19 @@
 #define NORMA_UNROLL4        _Pragma("unroll 4")
 #define NORMA_NO_UNROLL      _Pragma("unroll 1")
 
-/* Defines an extern "C" kernel that takes `params`; blocks of `threads` threads, at least `blocks` of them per unit. */
-#define NORMA_KERNEL(name, type, threads, blocks) \
-    extern "C" __global__ void __launch_bounds__(threads, blocks) name(const __grid_constant__ type params)
+/* The threads of a multiprocessor. Code for sm_80 also runs on sm_86 and sm_89, PTX on whatever comes. */
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define NORMA_UNIT_THREADS 2048
+#else
+#define NORMA_UNIT_THREADS 1536
+#endif
+
+/* Defines an extern "C" kernel that takes `params`; blocks of `threads` threads, at least `blocks` of them per unit, or as many
+ * as it can have. */
+#define NORMA_KERNEL(name, type, threads, blocks)                                                                      \
+    extern "C" __global__ void __launch_bounds__(                                                                      \
+        threads, (blocks) * (threads) <= NORMA_UNIT_THREADS ? (blocks) : NORMA_UNIT_THREADS / (threads))               \
+        name(const __grid_constant__ type params)
 
 NORMA_DEVICE int thread_id() {
     return (int)threadIdx.x;
