@@ -103,10 +103,12 @@ static bool columns_are_contiguous(const norma_problem *problem) {
 static bool gpu_skinny_is_ahead(const norma_problem *problem, int64_t rows) {
     if (!columns_are_contiguous(problem)) return false;
     if (all_fp32(problem)) return rows >= 2 && rows <= 8 && problem->k >= 2048;
-    if (rows <= 4) return true;
-    if (rows <= 8) return problem->k <= 8192;
-    return rows <= 16 && problem->k <= 1024 && norma_problem_columns(problem) <= 2048 &&
-           problem->contract == NORMA_ROUND_DEFERRED;
+    const int64_t columns = norma_problem_columns(problem);
+    const bool long_rows = problem->k > 4096;
+    if (rows <= 2) return true;
+    if (rows <= 4) return !long_rows || columns <= 16384;
+    if (rows <= 8) return !long_rows;
+    return rows <= 16 && problem->k <= 1024 && columns <= 2048 && problem->contract == NORMA_ROUND_DEFERRED;
 }
 
 /* Might the wgmma kernel take it? */

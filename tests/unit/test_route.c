@@ -137,6 +137,10 @@ static void routes_of_a_gpu_end_in_a_kernel_that_takes_anything(void **state) {
     overlapping.flags = NORMA_WEIGHTS_STATIC;
     norma_problem wide = half;
     wide.part[0].n = 9728;
+    norma_problem longest = linear_problem(NORMA_BF16, NORMA_BF16, 8192, 10240);
+    longest.part[0].weight.layout = norma_layout_transposed(NORMA_BF16, 8192);
+    norma_problem largest = longest;
+    largest.part[0].n = 57344;
     norma_problem fp32 = linear_problem(NORMA_F32, NORMA_F32, 4096, 1024);
     fp32.part[0].weight.layout = norma_layout_transposed(NORMA_F32, 4096);
     norma_problem n_contiguous = half;
@@ -157,6 +161,10 @@ static void routes_of_a_gpu_end_in_a_kernel_that_takes_anything(void **state) {
         {"decode of short rows", &half, 16, "rmsnorm_linear_skinny pair/norm rmsnorm_linear_tiled reference"},
         {"decode of long rows", &longer, 16, "pair/norm rmsnorm_linear_skinny rmsnorm_linear_tiled reference"},
         {"calls that overlap", &overlapping, 16, "pair/norm rmsnorm_linear_skinny rmsnorm_linear_tiled reference"},
+        {"four rows of 8192", &longest, 4, "rmsnorm_linear_skinny pair/norm rmsnorm_linear_tiled reference"},
+        {"eight rows of 8192", &longest, 8, "pair/norm rmsnorm_linear_skinny rmsnorm_linear_tiled reference"},
+        {"two rows for the largest W", &largest, 2, "rmsnorm_linear_skinny pair/norm rmsnorm_linear_tiled reference"},
+        {"four rows for the largest W", &largest, 4, "pair/norm rmsnorm_linear_skinny rmsnorm_linear_tiled reference"},
         {"decode of wide W", &wide, 16, "pair/norm rmsnorm_linear_skinny rmsnorm_linear_tiled reference"},
         {"fp32", &fp32, 2, "rmsnorm_linear_skinny pair/norm rmsnorm_linear_tiled reference"},
         {"fp32, one row", &fp32, 1, "pair/norm rmsnorm_linear_skinny rmsnorm_linear_tiled reference"},
