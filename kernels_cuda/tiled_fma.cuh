@@ -260,12 +260,13 @@ struct fma_engine {
 
     /* Step 6, store. */
     NORMA_DEVICE void store() {
-        const bool vector = part.out_dtype == NORMA_F32 && tiled_vector_rows(part.out, 4) && !params.accumulate;
+        const bool vector = part.out_dtype == NORMA_F32 && tiled_vector_rows(part.out, 4);
         NORMA_UNROLL
         for (int j = 0; j < tn; j++) {
             const int col = tile_col() + j * 64;
             float bias[4];
             tiled_load_bias<4>(bias, part, place, col);
+            if (params.accumulate) add_outputs(j, col);
             NORMA_UNROLL
             for (int i = 0; i < 4 * tm; i++) {
                 const int row = tile_row() + i / 4 * 64 + i % 4;
@@ -280,6 +281,22 @@ struct fma_engine {
         }
     }
 
+    /* To a plain product, which has neither factor nor bias, what its outputs hold. Not where they are stored: registers would
+     * not suffice. */
+    NORMA_DEVICE void add_outputs(int j, int col) {
+        NORMA_UNROLL
+        for (int i = 0; i < 4 * tm; i++) {
+            const int row = tile_row() + i / 4 * 64 + i % 4;
+            const norma_index start = tiled_row_start(part.out, params.norm, place.row + row);
+            NORMA_UNROLL
+            for (int e = 0; e < 4; e++) {
+                const norma_index at = start + (place.col + col + e) * part.out.col_stride;
+                if (row < rows && col + e < cols)
+                    c[i][4 * j + e] = add_rn(c[i][4 * j + e], load_as(part.out.data, part.out_dtype, at));
+            }
+        }
+    }
+
     NORMA_DEVICE void store_four(const float value[4], norma_index start, int col, bool vector) {
         if (vector && col + 4 <= cols) {
             vec16 v;
@@ -290,7 +307,8 @@ struct fma_engine {
         }
         NORMA_UNROLL
         for (int e = 0; e < 4; e++)
-            if (col + e < cols) tiled_store(params, part, start + (place.col + col + e) * part.out.col_stride, value[e]);
+            if (col + e < cols)
+                store_as(part.out.data, part.out_dtype, start + (place.col + col + e) * part.out.col_stride, value[e]);
     }
 };
 
