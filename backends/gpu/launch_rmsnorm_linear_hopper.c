@@ -62,7 +62,7 @@ static const char *objection(const norma_problem *problem, bool columns) {
         if (!weight_suits(problem, part, columns)) return "weight that the copy engine cannot take";
         if (!lines_suit(part->out.layout.col_stride, part->out.layout.row_stride, part->n))
             return "output that the copy engine cannot take";
-        /* What lies between rows is not the engine's to write, and on an H200 it did at 21 columns of 24. */
+        /* What lies between rows may not be written; an H200 was seen to, with 21 columns in rows of 24. */
         if (part->n % 8 != 0) return "rows of an output that end within 16 bytes";
         if (part->n > INT_MAX / 2) return "output of that width";
     }
