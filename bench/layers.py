@@ -414,7 +414,7 @@ def plot(path, folder):
         axis.grid(axis="y", color="#e4e4e4")
         axis.set_axisbelow(True)
         axis.spines[["top", "right"]].set_visible(False)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    axes[1].legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncol=2, frameon=False)
     first = rows[0]
     figure.suptitle(f"Two Llama-3-8B layers, bf16: {first['device']}, PyTorch {first['torch']}, {first['date'][:10]}")
     for kind in ("png", "svg"):
