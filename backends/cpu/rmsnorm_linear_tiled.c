@@ -54,8 +54,11 @@ static tiled_work begin_work(const norma_cpu_launch *launch) {
     const int64_t tiles_that_fit = chunk_bytes / (int64_t)sizeof(float) / tile->bm / whole_slabs(problem->k);
     const int64_t chunks = norma_ceil_div(work.row_tiles, tiles_that_fit > 1 ? tiles_that_fit : 1);
     work.chunk_tiles = norma_ceil_div(work.row_tiles, chunks);
-    work.group = choose_group(&work, norma_threads_count(launch->threads));
-    work.chunk_tiles = norma_ceil_div(work.chunk_tiles, work.group) * work.group;
+    /* Groups of equal height: with g groups of h tiles, fewer than g and fewer than h tiles are added, of more than
+     * (g - 1) * h, so that a chunk grows by less than half. */
+    const int64_t groups = norma_ceil_div(work.chunk_tiles, choose_group(&work, norma_threads_count(launch->threads)));
+    work.group = norma_ceil_div(work.chunk_tiles, groups);
+    work.chunk_tiles = groups * work.group;
     return work;
 }
 
@@ -76,7 +79,7 @@ static size_t take_scratch(const norma_cpu_launch *launch, char *base, int64_t c
 }
 
 /* Enough for fewer rows, and for a product whose k is less, too: both may mean more tiles in a chunk. A chunk is what fits,
- * and up to half as much again where it is rounded up to whole groups. */
+ * and less than half as much again where it is rounded up to whole groups. */
 static size_t scratch_bytes(const norma_cpu_launch *launch) {
     tiled_work work = begin_work(launch);
     const int64_t bm = work.tile->bm;
@@ -175,10 +178,17 @@ static void place_job(void *user, int64_t index, int worker) {
     run_job(work, place, height, worker);
 }
 
-static norma_status run(const norma_cpu_launch *launch) {
+/* The launch's work, its buffers laid out from `base` on. */
+static tiled_work lay_out(const norma_cpu_launch *launch, char *base, size_t *out_bytes) {
     tiled_work work = begin_work(launch);
     const int64_t slabs = norma_ceil_div(launch->problem->k, SIMD_SLAB);
-    (void)take_scratch(launch, launch->scratch, chunk_rows(&work), slabs * chunk_rows(&work), work.group, &work);
+    *out_bytes = take_scratch(launch, base, chunk_rows(&work), slabs * chunk_rows(&work), work.group, &work);
+    return work;
+}
+
+static norma_status run(const norma_cpu_launch *launch) {
+    size_t bytes;
+    tiled_work work = lay_out(launch, launch->scratch, &bytes);
     work.stage = norma_stage_begin(launch, work.gamma);
     for (work.chunk = 0; work.chunk < work.row_tiles; work.chunk += work.chunk_tiles) {
         const int64_t tiles = norma_tile_extent(work.chunk, work.chunk_tiles, work.row_tiles);
