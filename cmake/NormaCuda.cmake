@@ -19,7 +19,10 @@ set(NORMA_CUDA_IMAGES "" CACHE PATH
   "Folder of another build whose device code is used as it is (its kernels_cuda); empty: build it here")
 
 # Every fused multiply-add is written out in the kernels; nothing else may be contracted.
-set(NORMA_NVCC_FLAGS -std=c++17 -O3 --fmad=false --resource-usage -Werror all-warnings -Xfatbin=-compress-all)
+set(NORMA_NVCC_FLAGS -std=c++17 -O3 --fmad=false --resource-usage -Xfatbin=-compress-all)
+if(NORMA_WERROR)
+  list(APPEND NORMA_NVCC_FLAGS -Werror all-warnings)
+endif()
 foreach(gencode IN LISTS NORMA_CUDA_GENCODE)
   list(APPEND NORMA_NVCC_FLAGS -gencode ${gencode})
 endforeach()

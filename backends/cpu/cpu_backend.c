@@ -1,7 +1,6 @@
-/* The CPU backend: one device, the processors that this process may run on. A launch has finished when launch() returns, so
- * a stream, events and recordings are nothing but the functions themselves. After fork() a context works on in the child, on
- * the calling thread alone. */
-#include <sched.h>
+/* The CPU backend: one device, the processors that this process may run on and is granted. A launch has finished when
+ * launch() returns, so a stream, events and recordings are nothing but the functions themselves. After fork() a context
+ * works on in the child, on the calling thread alone. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +8,7 @@
 #include <unistd.h>
 
 #include "cpu_device.h"
+#include "processors.h"
 #include "reference.h"
 #include "stage.h"
 
@@ -40,13 +40,6 @@ static const norma_cpu_kernel *const kernels[NORMA_KERNEL_COUNT] = {
 
 static norma_cpu_device *cpu(norma_device *device) {
     return (norma_cpu_device *)device;
-}
-
-static int processor_count(void) {
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
-    const long online = sysconf(_SC_NPROCESSORS_ONLN);
-    return online > 0 ? (int)online : 1;
 }
 
 static uint64_t memory_bytes(void) {
@@ -85,14 +78,14 @@ static void processor_name(char *name, size_t bytes) {
 static void cpu_probe(norma_backend_info *out_info) {
     out_info->built = 1;
     out_info->devices = 1;
-    snprintf(out_info->detail, sizeof out_info->detail, "%d threads, %s kernels", processor_count(),
+    snprintf(out_info->detail, sizeof out_info->detail, "%d threads, %s kernels", norma_processor_count(),
              norma_simd_best()->name);
 }
 
 static norma_status cpu_describe(int index, norma_device_info *out_info) {
     out_info->backend = norma_backend_cpu.name;
     out_info->index = index;
-    out_info->compute_units = processor_count();
+    out_info->compute_units = norma_processor_count();
     out_info->memory_bytes = memory_bytes();
     processor_name(out_info->name, sizeof out_info->name);
     snprintf(out_info->arch, sizeof out_info->arch, "%s", norma_simd_best()->name);
@@ -108,7 +101,7 @@ static void set_simd(norma_cpu_device *device, const simd_table *simd) {
 static norma_status cpu_open(const norma_open_desc *desc, norma_device **out_device) {
     norma_cpu_device *device = calloc(1, sizeof *device);
     if (!device) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no memory for a device");
-    device->threads = norma_threads_create(desc->threads > 0 ? desc->threads : processor_count());
+    device->threads = norma_threads_create(desc->threads > 0 ? desc->threads : norma_processor_count());
     if (!device->threads) {
         free(device);
         return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no memory for %d threads", desc->threads);

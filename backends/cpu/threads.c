@@ -126,11 +126,13 @@ static void *worker_main(void *argument) {
     }
 }
 
-/* The program's signals stay with its own threads. */
+/* The program's signals stay with its own threads, but for those that a worker itself causes, whose handlers should run. */
 static void start_workers(norma_threads *threads, int count) {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGPROF};
+    sigset_t others, before;
+    sigfillset(&others);
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) sigdelset(&others, own[i]);
+    pthread_sigmask(SIG_BLOCK, &others, &before);
     for (int i = 0; i < count; i++) {
         worker *each = &threads->workers[i];
         each->pool = threads;
