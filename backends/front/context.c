@@ -1,6 +1,7 @@
 /* Contexts and the memory of their devices. */
 #include "context.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "option.h"
@@ -32,15 +33,21 @@ static norma_status read_options(norma_context *context) {
     return status;
 }
 
-static norma_status check_native(const norma_backend *backend, const norma_open_desc *desc) {
-    if (backend->takes_native) return NORMA_OK;
+/* The caller's own handles: one backend's, which `taker` takes or not. */
+static norma_status refuse_native(const norma_open_desc *desc, const char *taker) {
     const char *name = desc->stream           ? "stream"
                        : desc->native_context ? "native_context"
                        : desc->native_device  ? "native_device"
                                               : NULL;
     const void *value = desc->stream ? desc->stream : desc->native_context ? desc->native_context : desc->native_device;
     if (!name) return NORMA_OK;
-    return norma_fail(NORMA_ERROR_OPTION, "desc.%s is %p; backend \"%s\" takes only NULL", name, value, backend->name);
+    return norma_fail(NORMA_ERROR_OPTION, "desc.%s is %p; %s takes only NULL", name, value, taker);
+}
+
+static norma_status check_native(const norma_backend *backend, const norma_open_desc *desc) {
+    char taker[64];
+    snprintf(taker, sizeof taker, "backend \"%s\"", backend->name);
+    return backend->takes_native ? NORMA_OK : refuse_native(desc, taker);
 }
 
 norma_status norma_context_create_on(const norma_backend *backend, const norma_open_desc *desc,
@@ -93,6 +100,7 @@ norma_status norma_context_create(const norma_context_desc *given, norma_context
     const char *text = desc.backend ? desc.backend : variable ? variable : "auto";
     norma_choices choices;
     status = norma_choices_parse(&norma_backends, source, text, &choices);
+    if (!status && choices.count > 1) status = refuse_native(&open, "a choice among several backends");
     return status ? status : norma_choices_open(&norma_backends, &choices, open, out_context);
 }
 

@@ -56,6 +56,7 @@ static void settle_layout(const norma_slot *s) {
         return;
     }
     if (layout->row_stride == 0 || vector_over_cols) layout->row_stride = s->cols;
+    if (layout->col_stride == 0 && layout->row_stride == 1 && !s->batched) layout->col_stride = s->rows;
     if (layout->col_stride == 0 || s->cols == 1) layout->col_stride = 1;
 }
 

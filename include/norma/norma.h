@@ -175,7 +175,8 @@ typedef struct norma_context_desc {
      * that cannot be opened is an error; nothing else is tried in its place. */
     const char *backend;
     void *stream;         /* CUstream, hipStream_t or cl_command_queue to work on; NULL: CUDA's and HIP's default stream,
-                             or a queue of the context's own. The CPU takes NULL only. */
+                             or a queue of the context's own. The CPU takes NULL only, and so do "auto"
+                             and lists: whose handle it is must be said by naming the backend alone. */
     void *native_context; /* cl_context that the caller's buffers belong to (with native_device); NULL elsewhere */
     void *native_device;  /* cl_device_id; NULL elsewhere */
     int32_t threads;      /* CPU: threads to use; 0: NORMA_THREADS, else the processors this process may run on */
@@ -236,8 +237,8 @@ typedef enum norma_dtype {
 } norma_dtype;
 
 /* How a tensor lies in memory. Element (b, i, j) is at data + offset_bytes + (b * batch_stride + i * row_stride +
- * j * col_stride) * element size. A stride of 0 means packed: col_stride 1; row_stride the number of columns;
- * batch_stride m * row_stride. A vector over columns (gamma, bias) uses col_stride only, one over rows (rstd) row_stride and
+ * j * col_stride) * element size. A stride of 0 means packed: col_stride 1, or K for a weight of row_stride 1; row_stride
+ * the number of columns; batch_stride m * row_stride. A vector over columns (gamma, bias) uses col_stride only, one over rows (rstd) row_stride and
  * batch_stride, a weight no batch_stride. */
 typedef struct norma_layout {
     norma_dtype dtype;
@@ -255,7 +256,7 @@ static inline norma_layout norma_layout_strided(norma_dtype dtype, int64_t row_s
     return layout;
 }
 
-/* A matrix whose columns are contiguous: a weight W[k,n] stored as (N, K), as torch.nn.Linear does, with ld = K. */
+/* A matrix whose columns are contiguous: a weight W[k,n] stored as (N, K), as torch.nn.Linear does, with ld = K or 0. */
 static inline norma_layout norma_layout_transposed(norma_dtype dtype, int64_t ld) {
     return norma_layout_strided(dtype, 1, ld);
 }

@@ -41,6 +41,9 @@ static void bad_descriptions_make_no_context(void **state) {
     desc.stream = &desc;
     EXPECT_FAILURE(norma_context_create(&desc, &context), NORMA_ERROR_OPTION, "desc.stream is 0x");
     assert_non_null(strstr(norma_last_error(), "backend \"cpu\" takes only NULL"));
+    desc.backend = "cpu,cpu:0";
+    EXPECT_FAILURE(norma_context_create(&desc, &context), NORMA_ERROR_OPTION, "a choice among several backends");
+    desc.backend = "cpu";
     desc.stream = NULL;
     desc.native_context = &desc;
     EXPECT_FAILURE(norma_context_create(&desc, &context), NORMA_ERROR_OPTION, "desc.native_context is 0x");
