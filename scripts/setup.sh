@@ -3,8 +3,8 @@
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# What the project needs: a package, and a command that succeeds if what the package brings is there.
-requirements() {
+# What the build and the tests need: a package, and a command that succeeds if what the package brings is there.
+required() {
     cat <<'END'
 build-essential       command -v cc && command -v c++
 cmake                 command -v cmake
@@ -12,6 +12,14 @@ ninja-build           command -v ninja
 pkg-config            command -v pkg-config
 libcmocka-dev         pkg-config --exists cmocka
 libopenblas0-pthread  ldconfig -p | grep 'libopenblas\.so\.0'
+python3               command -v python3
+END
+}
+
+# What some of the tests need, which say that they are skipped where it is missing.
+wanted() {
+    cat <<'END'
+clang-format-14       command -v clang-format-14 || clang-format --version | grep 'version 14\.'
 clang-19              command -v clang++-19
 lld-19                command -v ld.lld-19
 clang-tools-19        command -v clang-offload-bundler-19
@@ -22,23 +30,24 @@ pocl-opencl-icd       ldconfig -p | grep 'libpocl\.so\.2'
 mesa-opencl-icd       ldconfig -p | grep 'libRusticlOpenCL\.so\.1'
 oclgrind              test -e /usr/lib/oclgrind/liboclgrind-rt-icd.so
 libclblast1           ldconfig -p | grep 'libclblast\.so\.1'
-python3               command -v python3
-python3-matplotlib    python3 -c 'import importlib.util as u, sys; sys.exit(u.find_spec("matplotlib") is None)'
+python3-matplotlib    for p in python3 /usr/bin/python3; do $p -c 'import matplotlib' && exit; done; false
 END
 }
 
-missing_packages() {
+# missing_of LIST: its packages that are not there.
+missing_of() {
     local package probe
     while read -r package probe; do
         PATH="$PATH:/usr/sbin:/sbin" bash -c "$probe" >/dev/null 2>&1 || echo "$package"
-    done < <(requirements)
+    done < <("$1")
 }
 
 install_missing() {
-    local missing as_root=()
-    mapfile -t missing < <(missing_packages)
-    [ ${#missing[@]} -eq 0 ] && return
-    echo "installing: ${missing[*]}"
+    local needed desired package as_root=()
+    mapfile -t needed < <(missing_of required)
+    mapfile -t desired < <(missing_of wanted)
+    [ $((${#needed[@]} + ${#desired[@]})) -eq 0 ] && return
+    echo "installing: ${needed[*]} ${desired[*]}"
     if ! command -v apt-get >/dev/null; then
         echo "this system has no apt-get; install what these Debian packages hold, then run this again" >&2
         return 1
@@ -50,8 +59,12 @@ install_missing() {
         fi
         as_root=(sudo)
     fi
+    local install=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends)
     "${as_root[@]}" apt-get update
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"
+    [ ${#needed[@]} -eq 0 ] || "${install[@]}" "${needed[@]}"
+    for package in "${desired[@]}"; do
+        "${install[@]}" "$package" || echo "could not install $package; what needs it will be skipped" >&2
+    done
 }
 
 install_missing

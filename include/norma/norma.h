@@ -55,8 +55,8 @@
  * the calling thread that names the argument and its value. On an argument error nothing was read or written. The library
  * never exits, aborts or prints to standard output; it logs to standard error or to a callback (NORMA_LOG).
  *
- * STRUCTS begin with struct_size and are made by their _init function, which also fills defaults. They grow only at the
- * end; a zero field means its default. A program built with an older header keeps working with a newer library.
+ * STRUCTS begin with struct_size. Descriptions and arguments are made by their _init function, which also fills defaults; of
+ * an info to be filled, the caller sets struct_size. They grow only at the end; a zero field means its default. A program built with an older header keeps working with a newer library.
  *
  * ENVIRONMENT: NORMA_BACKEND, NORMA_LOG, NORMA_KERNEL, NORMA_CACHE_DIR, NORMA_THREADS, NORMA_BATCH_INVARIANT; README.md
  * has the table.

@@ -1,7 +1,7 @@
 """libnorma's C interface as ctypes: the structs of norma.h, its constants and its functions.
 
-A struct here must have the size and the field offsets that a C compiler gives it; tests/abi_table.c prints those and
-tests/test_abi.py compares. No other file knows a layout, and this one needs no PyTorch.
+A struct here must have the size and the field offsets that a C compiler gives it; tests/check_abi.py has
+one judge them. No other file knows a layout, and this one needs no PyTorch.
 """
 
 import ctypes
