@@ -91,8 +91,6 @@ typedef struct norma_linear_params {
     norma_norm_params norm;
     norma_part_params part[NORMA_KERNEL_PARTS];
     int parts;
-    int splits;     /* of K; 1 if K is not split */
-    void *partials; /* workspace of a split over K, or NULL */
     int plain;      /* 1: no norm, y is x */
     int accumulate; /* 1: added to the output, without bias */
 } norma_linear_params;

@@ -7,8 +7,6 @@
 
 #include "route.h"
 
-#define NORMA_MAX_STEPS 2
-
 int norma_step_count(const norma_route *route);
 
 norma_kernel norma_step_kernel(const norma_route *route, int step);

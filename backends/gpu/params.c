@@ -36,7 +36,6 @@ norma_linear_params gpu_linear_params(const norma_problem *problem) {
     norma_linear_params params = {
         .norm = gpu_norm_params(problem),
         .parts = problem->parts,
-        .splits = 1,
     };
     for (int p = 0; p < problem->parts; p++) {
         const norma_part *part = &problem->part[p];

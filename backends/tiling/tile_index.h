@@ -78,12 +78,6 @@ norma_index norma_element_at(norma_index row, norma_index col, norma_index m, no
     return row / m * batch_stride + row % m * row_stride + col * col_stride;
 }
 
-/* The K range [first, end) of split `index` of `splits`, in whole steps of bk. */
-NORMA_INDEX_FN
-norma_index norma_split_begin(norma_index k, norma_index bk, norma_index splits, norma_index index) {
-    return norma_index_min(k, norma_ceil_div(k, bk) * index / splits * bk);
-}
-
 /* Column tiles over all parts; n has NORMA_MAX_PARTS entries, unused ones 0. */
 NORMA_INDEX_FN
 norma_index norma_col_tiles(const norma_index *n, int parts, norma_index bn) {

@@ -4,7 +4,6 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <string.h>
 
 #include "tile_index.h"
 
@@ -52,10 +51,4 @@ const norma_tile *norma_tile_select(norma_kernel kernel, const norma_shape *shap
     }
     *out_reason = smallest ? "even the smallest tile leaves units idle" : "the tile table has no row for this target";
     return smallest;
-}
-
-const norma_tile *norma_tile_find(const char *name) {
-    for (int i = 0; i < NORMA_TILE_COUNT; i++)
-        if (strcmp(norma_tiles[i].name, name) == 0) return &norma_tiles[i];
-    return NULL;
 }

@@ -71,7 +71,4 @@ norma_target norma_tile_target(norma_dtype x_dtype, norma_dtype weight_dtype, co
 const norma_tile *norma_tile_select(norma_kernel kernel, const norma_shape *shape, const norma_limits *limits,
                                     const char **out_reason);
 
-/* The row of that name, or NULL. */
-const norma_tile *norma_tile_find(const char *name);
-
 #endif

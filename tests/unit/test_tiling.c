@@ -10,17 +10,13 @@
 
 #define RANDOM_WALKS 20000
 
-static void tiles_are_found_by_name(void **state) {
+static void every_row_has_a_name_of_its_own(void **state) {
     (void)state;
     for (int i = 0; i < NORMA_TILE_COUNT; i++) {
-        const norma_tile *tile = &norma_tiles[i];
-        assert_ptr_equal(norma_tile_find(tile->name), tile);
-        assert_in_range(tile->target, 0, NORMA_TARGET_COUNT - 1);
-        assert_in_range(tile->kernel, 0, NORMA_KERNEL_COUNT - 1);
+        assert_in_range(norma_tiles[i].target, 0, NORMA_TARGET_COUNT - 1);
+        assert_in_range(norma_tiles[i].kernel, 0, NORMA_KERNEL_COUNT - 1);
+        for (int j = 0; j < i; j++) assert_string_not_equal(norma_tiles[i].name, norma_tiles[j].name);
     }
-    assert_ptr_equal(norma_tile_find("cpu_plain"), &norma_tiles[NORMA_TILE_cpu_plain]);
-    assert_null(norma_tile_find("cpu_plainer"));
-    assert_null(norma_tile_find(""));
 }
 
 /* The first row of a target, which is its largest tile. */
@@ -193,23 +189,6 @@ static void walks_fit_the_shape(void **state) {
     assert_null(norma_walk_choose(&shape, &older).tile);
 }
 
-static void splits_partition_k_in_whole_steps(void **state) {
-    (void)state;
-    test_sequence random = {.seed = 6};
-    for (int i = 0; i < RANDOM_WALKS; i++) {
-        const norma_index k = test_size(&random, 100000);
-        const norma_index bk = 1 + test_pick(&random, 64);
-        const norma_index splits = 1 + test_pick(&random, 40);
-        assert_int_equal(norma_split_begin(k, bk, splits, 0), 0);
-        assert_int_equal(norma_split_begin(k, bk, splits, splits), k);
-        for (norma_index s = 0; s < splits; s++) {
-            const norma_index begin = norma_split_begin(k, bk, splits, s);
-            assert_true(begin <= norma_split_begin(k, bk, splits, s + 1));
-            assert_true(begin == k || begin % bk == 0);
-        }
-    }
-}
-
 static void elements_are_addressed_past_32_bits(void **state) {
     (void)state;
     const norma_index wide = INT64_C(1) << 31;
@@ -219,14 +198,13 @@ static void elements_are_addressed_past_32_bits(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tiles_are_found_by_name),
+        cmocka_unit_test(every_row_has_a_name_of_its_own),
         cmocka_unit_test(selection_follows_the_table),
         cmocka_unit_test(halves_go_to_the_tiles_of_matrix_units),
         cmocka_unit_test(kernel_without_rows_has_no_tile),
         cmocka_unit_test(every_element_belongs_to_one_tile),
         cmocka_unit_test(neighbours_in_a_group_share_a_column),
         cmocka_unit_test(walks_fit_the_shape),
-        cmocka_unit_test(splits_partition_k_in_whole_steps),
         cmocka_unit_test(elements_are_addressed_past_32_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
