@@ -56,7 +56,8 @@
  * never exits, aborts or prints to standard output; it logs to standard error or to a callback (NORMA_LOG).
  *
  * STRUCTS begin with struct_size. Descriptions and arguments are made by their _init function, which also fills defaults; of
- * an info to be filled, the caller sets struct_size. They grow only at the end; a zero field means its default. A program built with an older header keeps working with a newer library.
+ * an info to be filled, the caller sets struct_size. They grow only at the end; a zero field means its default. A program
+ * built with an older header keeps working with a newer library.
  *
  * ENVIRONMENT: NORMA_BACKEND, NORMA_LOG, NORMA_KERNEL, NORMA_CACHE_DIR, NORMA_THREADS, NORMA_BATCH_INVARIANT; README.md
  * has the table.
@@ -71,6 +72,8 @@
 #define NORMA_VERSION_MAJOR 0
 #define NORMA_VERSION_MINOR 1
 #define NORMA_VERSION_PATCH 0
+/* For #if: 100 is 0.1.0. */
+#define NORMA_VERSION (NORMA_VERSION_MAJOR * 10000 + NORMA_VERSION_MINOR * 100 + NORMA_VERSION_PATCH)
 
 #if defined(_WIN32)
 #define NORMA_API
@@ -238,8 +241,8 @@ typedef enum norma_dtype {
 
 /* How a tensor lies in memory. Element (b, i, j) is at data + offset_bytes + (b * batch_stride + i * row_stride +
  * j * col_stride) * element size. A stride of 0 means packed: col_stride 1, or K for a weight of row_stride 1; row_stride
- * the number of columns; batch_stride m * row_stride. A vector over columns (gamma, bias) uses col_stride only, one over rows (rstd) row_stride and
- * batch_stride, a weight no batch_stride. */
+ * the number of columns; batch_stride m * row_stride. A vector over columns (gamma, bias) uses col_stride only, one over
+ * rows (rstd) row_stride and batch_stride, a weight no batch_stride. */
 typedef struct norma_layout {
     norma_dtype dtype;
     int64_t row_stride;

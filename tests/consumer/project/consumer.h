@@ -6,6 +6,10 @@
 #include <norma/norma.h>
 #include <stdio.h>
 
+#if NORMA_VERSION < 100
+#error "older than the first version"
+#endif
+
 /* 0 if the library that the program runs with computes what its header says. */
 static inline int consumer_run(void) {
     float x[4] = {2, -2, 2, -2}, out[4] = {0, 0, 0, 0};
