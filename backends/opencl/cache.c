@@ -1,41 +1,12 @@
-/* The cache of binaries (cache.h). A file is a header, the key and the binary:
- *
- *     [ magic 16 | key bytes 8 | binary bytes 8 | sum of both 8 | key | binary ]
- *
- * and is written under another name first, so that nobody ever sees half of it. Only files that belong to the user, and that
- * nobody else may write, are read: what is in them will run. */
+/* The cache of binaries (cache.h): keys as texts for the front's cache on disk. */
 #include "cache.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "../front/option.h"
+#include "../front/disk_cache.h"
 
-enum { PATH_BYTES = 1024, MOST_BYTES = 1 << 28 };
-
-typedef struct header {
-    char magic[16];
-    uint64_t key_bytes, binary_bytes, sum;
-} header;
-
-static const char magic[16] = "norma opencl 1\n";
-
-/* FNV-1a. */
-static uint64_t add_bytes(uint64_t sum, const void *data, size_t bytes) {
-    const unsigned char *byte = data;
-    for (size_t i = 0; i < bytes; i++) sum = (sum ^ byte[i]) * UINT64_C(0x100000001b3);
-    return sum;
-}
-
-static uint64_t sum_of(const void *data, size_t bytes) {
-    return add_bytes(UINT64_C(0xcbf29ce484222325), data, bytes);
-}
+static const char kind[] = "opencl";
 
 /* The key as one text, which the caller frees; NULL if there is no memory. */
 static char *key_text(const opencl_cache_key *key) {
@@ -46,134 +17,18 @@ static char *key_text(const opencl_cache_key *key) {
     return text;
 }
 
-/* The cache's folder; false if the environment names none. */
-static bool folder(char path[PATH_BYTES]) {
-    const char *own = norma_option_text("NORMA_CACHE_DIR");
-    const char *shared = norma_option_text("XDG_CACHE_HOME");
-    const char *home = norma_option_text("HOME");
-    const char *base = own ? own : shared ? shared : home;
-    if (!base) return false;
-    const int bytes = snprintf(path, PATH_BYTES, "%s%s", base, own ? "" : shared ? "/norma" : "/.cache/norma");
-    return bytes > 0 && bytes < PATH_BYTES;
-}
-
-static bool file_path(const char *text, char path[PATH_BYTES]) {
-    if (!folder(path)) return false;
-    const size_t used = strlen(path);
-    const int bytes =
-        snprintf(path + used, PATH_BYTES - used, "/opencl-%016llx.bin", (unsigned long long)sum_of(text, strlen(text)));
-    return bytes > 0 && (size_t)bytes < PATH_BYTES - used;
-}
-
-static bool read_all(int file, void *to, size_t bytes) {
-    char *at = to;
-    while (bytes > 0) {
-        const ssize_t got = read(file, at, bytes);
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) return false;
-        at += got;
-        bytes -= (size_t)got;
-    }
-    return true;
-}
-
-static bool write_all(int file, const void *from, size_t bytes) {
-    const char *at = from;
-    while (bytes > 0) {
-        const ssize_t put = write(file, at, bytes);
-        if (put < 0 && errno == EINTR) continue;
-        if (put <= 0) return false;
-        at += put;
-        bytes -= (size_t)put;
-    }
-    return true;
-}
-
-static bool is_trusted(int file, size_t *out_bytes) {
-    struct stat about;
-    if (fstat(file, &about) != 0 || !S_ISREG(about.st_mode)) return false;
-    if (about.st_uid != geteuid() || (about.st_mode & (S_IWGRP | S_IWOTH))) return false;
-    if (about.st_size < (off_t)sizeof(header) || about.st_size > MOST_BYTES) return false;
-    *out_bytes = (size_t)about.st_size;
-    return true;
-}
-
-/* Reads `file`, and its binary if it was made from `text`. */
-static bool read_file(int file, const char *text, unsigned char **out_binary, size_t *out_bytes) {
-    size_t bytes;
-    header head;
-    const size_t key_bytes = strlen(text);
-    if (!is_trusted(file, &bytes) || !read_all(file, &head, sizeof head)) return false;
-    bytes -= sizeof head;
-    if (memcmp(head.magic, magic, sizeof magic) != 0 || head.key_bytes != key_bytes || bytes <= key_bytes ||
-        head.binary_bytes != bytes - key_bytes)
-        return false;
-    unsigned char *content = malloc(bytes);
-    if (!content) return false;
-    if (!read_all(file, content, bytes) || sum_of(content, bytes) != head.sum || memcmp(content, text, key_bytes) != 0) {
-        free(content);
-        return false;
-    }
-    memmove(content, content + key_bytes, bytes - key_bytes);
-    *out_binary = content;
-    *out_bytes = bytes - key_bytes;
-    return true;
-}
-
 bool opencl_cache_read(const opencl_cache_key *key, unsigned char **out_binary, size_t *out_bytes) {
-    char path[PATH_BYTES];
     char *text = key_text(key);
-    bool found = false;
-    if (text && file_path(text, path)) {
-        const int file = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-        found = file >= 0 && read_file(file, text, out_binary, out_bytes);
-        if (file >= 0) close(file);
-    }
+    const bool found = text && norma_disk_cache_read(kind, text, out_binary, out_bytes);
     free(text);
     return found;
 }
 
-/* Makes a folder and those above it. */
-static bool make_folder(const char *path) {
-    char part[PATH_BYTES];
-    for (size_t i = 1; path[i]; i++) {
-        if (path[i] != '/') continue;
-        memcpy(part, path, i);
-        part[i] = '\0';
-        if (mkdir(part, 0700) != 0 && errno != EEXIST && errno != EROFS && errno != EACCES) return false;
-    }
-    return mkdir(path, 0700) == 0 || errno == EEXIST;
-}
-
-static bool write_file(const char *path, const char *text, const unsigned char *binary, size_t bytes) {
-    char draft[PATH_BYTES + 16];
-    header head = {.key_bytes = strlen(text), .binary_bytes = bytes};
-    memcpy(head.magic, magic, sizeof magic);
-    head.sum = add_bytes(sum_of(text, strlen(text)), binary, bytes);
-    snprintf(draft, sizeof draft, "%s.XXXXXX", path);
-    const int file = mkstemp(draft);
-    if (file < 0) return false;
-    bool written =
-        write_all(file, &head, sizeof head) && write_all(file, text, strlen(text)) && write_all(file, binary, bytes);
-    written = close(file) == 0 && written;
-    if (written && rename(draft, path) == 0) return true;
-    const int error = errno;
-    unlink(draft);
-    errno = error;
-    return false;
-}
-
 bool opencl_cache_write(const opencl_cache_key *key, const unsigned char *binary, size_t bytes, char *why,
                         size_t why_bytes) {
-    char path[PATH_BYTES], place[PATH_BYTES];
     char *text = key_text(key);
-    bool written = false;
-    if (!text || !folder(place) || !file_path(text, path)) {
-        snprintf(why, why_bytes, "neither NORMA_CACHE_DIR nor HOME names a folder");
-    } else {
-        written = make_folder(place) && write_file(path, text, binary, bytes);
-        if (!written) snprintf(why, why_bytes, "%s: %s", place, strerror(errno));
-    }
+    if (!text) snprintf(why, why_bytes, "no host memory for the key");
+    const bool written = text && norma_disk_cache_write(kind, text, binary, bytes, why, why_bytes);
     free(text);
     return written;
 }

@@ -1,6 +1,5 @@
-/* Binaries of built programs, kept in a folder between processes: NORMA_CACHE_DIR, else norma in the user's cache folder. A
- * file carries all that it was made from, and is used only if every bit of that agrees and its sum is right; whatever else
- * stands there is as good as nothing, and is written over. */
+/* Binaries of built programs, kept between processes in the front's cache on disk (front/disk_cache.h) under all that they
+ * were made from. */
 #ifndef NORMA_OPENCL_CACHE_H
 #define NORMA_OPENCL_CACHE_H
 
