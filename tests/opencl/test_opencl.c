@@ -1,14 +1,11 @@
 /* What the OpenCL backend does when something is wrong around it, what it does with the caller's own handles, and its cache
  * of binaries. The table of OpenCL functions is the machine's, with some functions replaced that can be told to fail.
  * Skipped, with exit status 77, where there is no OpenCL device, unless NORMA_REQUIRE names opencl. */
-#include <dirent.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "front/context.h"
+#include "harness/cache_folder.h"
 #include "harness/case_names.h"
 #include "harness/suite.h"
 #include "opencl/force.h"
@@ -384,44 +381,19 @@ static void handles_that_do_not_fit_are_refused(void **state) {
 
 /* ---- The cache ---- */
 
-static char cache[64];
-
-static void remove_cache(void) {
-    DIR *folder = opendir(cache);
-    for (struct dirent *entry = folder ? readdir(folder) : NULL; entry; entry = readdir(folder)) {
-        char path[sizeof cache + sizeof entry->d_name];
-        snprintf(path, sizeof path, "%s/%s", cache, entry->d_name);
-        if (entry->d_name[0] != '.' && unlink(path) != 0) rmdir(path);
-    }
-    if (folder) closedir(folder);
-    rmdir(cache);
-}
-
 static int make_cache(void **state) {
     forget_faults(state);
-    snprintf(cache, sizeof cache, "/tmp/norma-cache-XXXXXX");
-    if (!mkdtemp(cache)) return -1;
-    return setenv("NORMA_CACHE_DIR", cache, 1);
+    return test_cache_make();
 }
 
 static int drop_cache(void **state) {
     (void)state;
-    remove_cache();
-    return unsetenv("NORMA_CACHE_DIR");
+    return test_cache_drop();
 }
 
 /* The one file of the cache. */
-static void cached_file(char *path, size_t bytes) {
-    int files = 0;
-    DIR *folder = opendir(cache);
-    assert_non_null(folder);
-    for (struct dirent *entry = readdir(folder); entry; entry = readdir(folder)) {
-        if (entry->d_name[0] == '.') continue;
-        snprintf(path, bytes, "%s/%s", cache, entry->d_name);
-        files++;
-    }
-    closedir(folder);
-    assert_int_equal(files, 1);
+static void cached_file(char path[TEST_CACHE_PATH_BYTES]) {
+    assert_int_equal(test_cache_files(path), 1);
 }
 
 /* A norm on a context of its own; how it came by its program is then in `faults`. */
@@ -455,66 +427,13 @@ static void a_binary_that_the_driver_refuses_is_built_anew(void **state) {
     expect_built(1, 0);
 }
 
-static void overwrite(const char *path, long at, const char *bytes, size_t count) {
-    const int file = open(path, O_WRONLY);
-    assert_true(file >= 0);
-    assert_int_equal(pwrite(file, bytes, count, at), (ssize_t)count);
-    close(file);
-}
-
-static void cut(const char *path, long bytes) {
-    assert_int_equal(truncate(path, bytes), 0);
-}
-
-static void become_a_folder(const char *path) {
-    assert_int_equal(unlink(path), 0);
-    assert_int_equal(mkdir(path, 0700), 0);
-}
-
-static void become_a_link(const char *path) {
-    assert_int_equal(unlink(path), 0);
-    assert_int_equal(symlink("/dev/zero", path), 0);
-}
-
-typedef enum damage {
-    EMPTY,
-    HALF_A_HEADER,
-    CUT_SHORT,
-    OTHER_MAGIC,
-    HUGE_SIZES,
-    OTHER_DEVICE,
-    OTHER_BINARY,
-    LONGER,
-    OTHERS_MAY_WRITE,
-    LINK,
-    DAMAGES
-} damage;
-
-static void do_damage(damage which, const char *path) {
-    struct stat about;
-    assert_int_equal(stat(path, &about), 0);
-    switch (which) {
-    case EMPTY: cut(path, 0); break;
-    case HALF_A_HEADER: cut(path, 20); break;
-    case CUT_SHORT: cut(path, (long)about.st_size - 1); break;
-    case OTHER_MAGIC: overwrite(path, 0, "N", 1); break;
-    case HUGE_SIZES: overwrite(path, 16, "\377\377\377\377\377\377\377\377\377\377\377\377", 12); break;
-    case OTHER_DEVICE: overwrite(path, 42, "?", 1); break;
-    case OTHER_BINARY: overwrite(path, (long)about.st_size - 100, "norma", 5); break;
-    case LONGER: overwrite(path, (long)about.st_size, "x", 1); break;
-    case OTHERS_MAY_WRITE: assert_int_equal(chmod(path, 0666), 0); break;
-    case LINK: become_a_link(path); break;
-    case DAMAGES: break;
-    }
-}
-
 static void a_damaged_file_is_built_anew_and_replaced(void **state) {
     (void)state;
-    char path[512];
+    char path[TEST_CACHE_PATH_BYTES];
     run_once();
-    for (int which = 0; which < DAMAGES; which++) {
-        cached_file(path, sizeof path);
-        do_damage((damage)which, path);
+    for (int which = 0; which < DAMAGE_COUNT; which++) {
+        cached_file(path);
+        test_cache_damage((test_damage)which, path);
         run_once();
         if (faults.sources_built != 1 || faults.binaries_built != 0) fail_msg("damage %d was not seen", which);
         run_once();
@@ -524,10 +443,10 @@ static void a_damaged_file_is_built_anew_and_replaced(void **state) {
 
 static void a_folder_in_the_way_is_lived_with(void **state) {
     (void)state;
-    char path[512];
+    char path[TEST_CACHE_PATH_BYTES];
     run_once();
-    cached_file(path, sizeof path);
-    become_a_folder(path);
+    cached_file(path);
+    test_cache_obstruct(path);
     run_once();
     expect_built(1, 0);
 }
