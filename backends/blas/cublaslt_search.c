@@ -1,12 +1,13 @@
 /* The search for a product's fastest algorithm. Every candidate runs once untimed and once timed; the best few run again
- * and the one with the smallest time wins. Operands are random normal values, since a product of constants draws less power
- * and so runs faster than a real one. What was found is kept for the life of the process. */
+ * and the one with the smallest time wins. Operands are random normal values. What was found is kept for the life of the
+ * process. */
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../dtype.h"
+#include "../front/normals.h"
 #include "cublaslt_product.h"
 
 #define MAX_CANDIDATES 32
@@ -61,19 +62,6 @@ typedef struct test_bench {
 } test_bench;
 
 #define PATTERN_VALUES 65536
-
-/* Normal values by Box and Muller's method from a fixed seed. */
-static void fill_pattern(void *pattern, norma_dtype dtype) {
-    uint64_t state = 1;
-    for (int i = 0; i < PATTERN_VALUES; i++) {
-        double uniform[2];
-        for (int j = 0; j < 2; j++) {
-            state = state * 6364136223846793005u + 1442695040888963407u;
-            uniform[j] = ((double)(state >> 11) + 0.5) * 0x1p-53;
-        }
-        norma_store(pattern, dtype, i, (float)(sqrt(-2 * log(uniform[0])) * cos(6.283185307179586 * uniform[1])));
-    }
-}
 
 static norma_dtype dtype_of(int32_t lt_dtype) {
     return lt_dtype == LT_F16 ? NORMA_F16 : lt_dtype == LT_BF16 ? NORMA_BF16 : NORMA_F32;
@@ -131,7 +119,7 @@ static norma_status fill_bench(gpu_device *device, const lt_shape *shape, const 
 static norma_status open_bench(gpu_device *device, const lt_shape *shape, size_t workspace_bytes, test_bench *bench) {
     void *pattern = malloc(PATTERN_VALUES * sizeof(float)); /* of whatever dtype; the widest fits */
     if (!pattern) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory to time a product with");
-    fill_pattern(pattern, dtype_of(shape->dtype));
+    norma_normals_fill(pattern, dtype_of(shape->dtype), PATTERN_VALUES);
     const norma_status status = fill_bench(device, shape, pattern, workspace_bytes, bench);
     free(pattern);
     return status;

@@ -130,20 +130,24 @@ static bool add_extent(int64_t *elements, int64_t size, int64_t stride) {
     return !__builtin_mul_overflow(size - 1, stride, &extent) && !__builtin_add_overflow(*elements, extent, elements);
 }
 
+bool norma_slot_span(const norma_slot *s, int64_t *out_bytes) {
+    const norma_layout *layout = &s->tensor->layout;
+    *out_bytes = 0;
+    if (layout->dtype == NORMA_NONE || s->rows == 0 || s->cols == 0) return true;
+    int64_t elements = 1;
+    return add_extent(&elements, s->batch, layout->batch_stride) && add_extent(&elements, s->rows, layout->row_stride) &&
+           add_extent(&elements, s->cols, layout->col_stride) &&
+           !__builtin_mul_overflow(elements, (int64_t)norma_dtype_bytes(layout->dtype), out_bytes) &&
+           !__builtin_add_overflow(*out_bytes, (uint64_t)s->tensor->buffer.offset_bytes, out_bytes);
+}
+
 norma_status norma_slot_check_span(const norma_slot *s) {
     const norma_layout *layout = &s->tensor->layout;
-    if (layout->dtype == NORMA_NONE || s->rows == 0 || s->cols == 0) return NORMA_OK;
-    const uint64_t offset_bytes = s->tensor->buffer.offset_bytes;
-    int64_t elements = 1;
     int64_t bytes;
-    bool fits = add_extent(&elements, s->batch, layout->batch_stride) &&
-                add_extent(&elements, s->rows, layout->row_stride) && add_extent(&elements, s->cols, layout->col_stride) &&
-                !__builtin_mul_overflow(elements, (int64_t)norma_dtype_bytes(layout->dtype), &bytes) &&
-                !__builtin_add_overflow(bytes, offset_bytes, &bytes);
-    if (fits) return NORMA_OK;
+    if (norma_slot_span(s, &bytes)) return NORMA_OK;
     return norma_fail(NORMA_ERROR_OVERFLOW,
                       "%s spans more than 2^63 - 1 bytes: batch %" PRId64 " with stride %" PRId64 ", %" PRId64
                       " rows with stride %" PRId64 ", %" PRId64 " columns with stride %" PRId64 ", offset %" PRIu64 " bytes",
                       s->name, s->batch, layout->batch_stride, s->rows, layout->row_stride, s->cols, layout->col_stride,
-                      offset_bytes);
+                      (uint64_t)s->tensor->buffer.offset_bytes);
 }

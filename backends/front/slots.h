@@ -32,6 +32,9 @@ typedef struct norma_part_name {
 
 extern const norma_part_name norma_part_names[NORMA_MAX_PARTS];
 
+/* The bytes from its buffer's start to its tensor's end, 0 if there is no element; false if an int64 does not count them. */
+bool norma_slot_span(const norma_slot *slot, int64_t *out_bytes);
+
 /* Refuses a tensor that spans, from its buffer's start, more bytes than an int64 counts. */
 norma_status norma_slot_check_span(const norma_slot *slot);
 
