@@ -82,7 +82,14 @@ struct norma_backend {
 
     norma_status (*sync)(norma_device *device);
 
-    /* Timing for the bench. record() keeps `work` in the form in which it runs with the least overhead (a captured graph
+    /* Names, with their versions, what the time of a launch depends on besides the device and this library: the driver, the
+     * vendor's product. NULL: nothing does. */
+    void (*versions)(norma_device *device, char *text, size_t text_bytes);
+
+    /* Whether the device's stream is being captured, so that nothing may be copied or waited for now. NULL: never. */
+    bool (*capturing)(norma_device *device);
+
+    /* Timing, for the bench and for the choice of routes. record() keeps `work` in the form in which it runs with the least overhead (a captured graph
      * where there are graphs, else the function itself); replay() runs it once to completion and gives the device's time in
      * microseconds; forget() frees it. */
     norma_status (*record)(norma_device *device, norma_work_fn work, void *user, void **out_recording);

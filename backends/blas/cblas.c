@@ -30,6 +30,7 @@ static int open_library(const char *soname) {
     norma_cblas library = {.library = soname};
 #define CBLAS_RESOLVE(member, symbol) &&resolve(handle, symbol, &library.member)
     if (1 CBLAS_SYMBOLS(CBLAS_RESOLVE)) {
+        if (!resolve(handle, "openblas_get_config", &library.config)) library.config = NULL;
         found = library;
         return 1;
     }

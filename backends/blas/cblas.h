@@ -10,6 +10,7 @@ typedef struct norma_cblas {
                   const float *b, int ldb, float beta, float *c, int ldc);
     void (*sgemv)(int order, int trans, int m, int n, float alpha, const float *a, int lda, const float *x, int incx,
                   float beta, float *y, int incy);
+    const char *(*config)(void); /* version and kernels in words; NULL if the library has no such function */
 } norma_cblas;
 
 /* The library's functions, or NULL if none is installed. Looks once; may be called from any thread. */

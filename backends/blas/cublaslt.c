@@ -9,6 +9,7 @@
  * depends on the shape and not on what ran before. */
 #include "cublaslt.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,6 +45,12 @@ static norma_status open_session(gpu_device *device) {
     const char *why = index ? "cuBLASLt does not start with this driver" : "libcublasLt was not found";
     norma_log(&device->base.log, NORMA_LOG_INFO, "%s: products go through kernels of our own", why);
     return norma_fail(NORMA_ERROR_UNSUPPORTED, "%s", why);
+}
+
+static void version(gpu_device *device, char *text, size_t text_bytes) {
+    if (open_session(device) != NORMA_OK) return;
+    const lt_session *session = device->blas;
+    snprintf(text, text_bytes, ", cuBLASLt %zu", session->api->version());
 }
 
 static void close_session(gpu_device *device) {
@@ -202,4 +209,5 @@ const gpu_operation cublaslt_linear = {
     .launch = launch,
     .discard = discard,
     .close = close_session,
+    .version = version,
 };

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../blas/cblas.h"
 #include "cpu_device.h"
 #include "processors.h"
 #include "reference.h"
@@ -215,6 +216,12 @@ static norma_status cpu_sync(norma_device *device) {
     return NORMA_OK;
 }
 
+static void cpu_versions(norma_device *device, char *text, size_t text_bytes) {
+    (void)device;
+    const norma_cblas *blas = norma_cblas_get();
+    snprintf(text, text_bytes, "%s, %s", blas ? blas->library : "no BLAS", blas && blas->config ? blas->config() : "");
+}
+
 typedef struct recording {
     norma_work_fn work;
     void *user;
@@ -270,6 +277,7 @@ const norma_backend norma_backend_cpu = {
     .discard = cpu_discard,
     .launch = cpu_launch,
     .sync = cpu_sync,
+    .versions = cpu_versions,
     .record = cpu_record,
     .replay = cpu_replay,
     .forget = cpu_forget,

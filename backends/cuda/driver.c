@@ -41,6 +41,7 @@ static const gpu_symbol symbols[GPU_FUNCTION_COUNT] = {
     [GPU_FN_event_elapsed] = {"cuEventElapsedTime", 2000, NULL},
     [GPU_FN_capture_begin] = {"cuStreamBeginCapture", 10010, "cuStreamBeginCapture_v2"},
     [GPU_FN_capture_end] = {"cuStreamEndCapture", 10000, NULL},
+    [GPU_FN_capture_status] = {"cuStreamIsCapturing", 10000, NULL},
     [GPU_FN_capture_mode] = {"cuThreadExchangeStreamCaptureMode", 10010, NULL},
     [GPU_FN_graph_destroy] = {"cuGraphDestroy", 10000, NULL},
     [GPU_FN_graph_instantiate] = {"cuGraphInstantiateWithFlags", 11040, NULL},

@@ -1,4 +1,5 @@
-/* Which of a problem's routes a plan takes: the first in their order that the backend prepares. */
+/* Which of a problem's routes a plan takes: the first in their order that the backend prepares, or, with NORMA_TIME_ROUTES
+ * in the problem's flags, the one that is the fastest on this device, which is timed once and kept on disk. */
 #ifndef NORMA_FRONT_CHOOSE_H
 #define NORMA_FRONT_CHOOSE_H
 

@@ -27,10 +27,17 @@ static norma_status read_options(norma_context *context) {
         if (!context->forced_route)
             return norma_fail(NORMA_ERROR_OPTION, "NORMA_KERNEL is \"%s\"; there is no kernel of that name", kernel);
     }
-    bool invariant;
-    const norma_status status = norma_option_switch("NORMA_BATCH_INVARIANT", &invariant);
-    if (invariant) context->forced_flags |= NORMA_BATCH_INVARIANT;
-    return status;
+    static const struct {
+        const char *name;
+        uint64_t flag;
+    } switches[] = {{"NORMA_BATCH_INVARIANT", NORMA_BATCH_INVARIANT}, {"NORMA_TIME_ROUTES", NORMA_TIME_ROUTES}};
+    for (size_t i = 0; i < sizeof switches / sizeof switches[0]; i++) {
+        bool on;
+        const norma_status status = norma_option_switch(switches[i].name, &on);
+        if (status) return status;
+        if (on) context->forced_flags |= switches[i].flag;
+    }
+    return NORMA_OK;
 }
 
 /* The caller's own handles: one backend's, which `taker` takes or not. */

@@ -23,6 +23,7 @@ struct norma_context {
     const char *forced_route;   /* NORMA_KERNEL, or NULL */
     uint64_t forced_flags;      /* flags that the environment sets for every call */
     int64_t intermediate_bytes; /* the most that two launches pass between them at a time */
+    bool cache_is_bad;          /* the log has been told that nothing can be kept on disk */
     bool lost;                  /* the device faulted */
 };
 

@@ -177,6 +177,29 @@ norma_status gpu_sync(norma_device *base) {
     return status;
 }
 
+void gpu_versions(norma_device *base, char *text, size_t text_bytes) {
+    gpu_device *device = (gpu_device *)base;
+    const gpu_operation *blas = device->platform->linear_blas;
+    void *previous;
+    device->platform->version(device->driver, text, text_bytes);
+    if (!blas || !blas->version || gpu_enter(device, &previous) != NORMA_OK) return;
+    const size_t used = strlen(text);
+    blas->version(device, text + used, text_bytes - used);
+    gpu_leave(device, previous);
+}
+
+/* A driver that cannot tell fails, as it does for the default stream while another stream that waits for it is captured. */
+bool gpu_capturing(norma_device *base) {
+    gpu_device *device = (gpu_device *)base;
+    int capture = GPU_CAPTURE_NONE;
+    void *previous;
+    if (!device->driver->capture_status) return false;
+    if (gpu_enter(device, &previous) != NORMA_OK) return true;
+    const int result = device->driver->capture_status(device->stream, &capture);
+    gpu_leave(device, previous);
+    return result != GPU_SUCCESS || capture != GPU_CAPTURE_NONE;
+}
+
 norma_status gpu_enter(gpu_device *device, void **out_previous) {
     const norma_status status = GPU_CALL(device->driver, context_get, out_previous);
     if (status || *out_previous == device->context) return status;

@@ -54,6 +54,8 @@ norma_status gpu_prepare(norma_device *base, norma_launch *launch);
 void gpu_discard(norma_device *base, norma_launch *launch);
 norma_status gpu_launch(norma_device *base, const norma_launch *launch);
 norma_status gpu_sync(norma_device *base);
+void gpu_versions(norma_device *base, char *text, size_t text_bytes);
+bool gpu_capturing(norma_device *base);
 norma_status gpu_record(norma_device *base, norma_work_fn work, void *user, void **out_recording);
 norma_status gpu_replay(norma_device *base, void *recording, double *out_us);
 void gpu_forget(norma_device *base, void *recording);
@@ -109,6 +111,8 @@ norma_status gpu_check_addresses(gpu_device *device, const norma_problem *proble
         .discard = gpu_discard,                                                               \
         .launch = gpu_launch,                                                                 \
         .sync = gpu_sync,                                                                     \
+        .versions = gpu_versions,                                                             \
+        .capturing = gpu_capturing,                                                           \
         .record = gpu_record,                                                                 \
         .replay = gpu_replay,                                                                 \
         .forget = gpu_forget,                                                                 \

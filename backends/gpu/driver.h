@@ -51,6 +51,7 @@ struct gpu_launch_config;
     X(capture_begin, REQUIRED, (void *stream, int mode))                                                      \
     X(capture_end, REQUIRED, (void *stream, void **out_graph))                                                \
     X(capture_mode, OPTIONAL, (int *inout_mode))                                                              \
+    X(capture_status, OPTIONAL, (void *stream, int *out_status))                                              \
     X(graph_destroy, REQUIRED, (void *graph))                                                                 \
     X(graph_instantiate, REQUIRED, (void **out_exec, void *graph, unsigned long long flags))                  \
     X(graph_exec_destroy, REQUIRED, (void *exec))                                                             \
@@ -118,6 +119,7 @@ enum {
 enum {
     GPU_STREAM_NON_BLOCKING = 1,
     GPU_EVENT_TIMED = 0,
+    GPU_CAPTURE_NONE = 0,    /* a stream that is not being captured */
     GPU_CAPTURE_RELAXED = 2, /* the capturing thread may still allocate and load modules */
     GPU_POINTER_MEMORY_TYPE = 2,
     GPU_FUNCTION_DYNAMIC_SHARED_LIMIT = 8,

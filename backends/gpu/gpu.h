@@ -71,13 +71,15 @@ norma_status gpu_sums_enqueue(gpu_device *device, const gpu_sums *sums, norma_su
 
 /* One file per kernel decides geometry and arguments: prepare finds the function and sizes the workspace, launch enqueues.
  * launch->native is the operation's own: discard frees it, or free() where an operation has no discard. close frees what an
- * operation keeps in the device, and may be NULL too. The device's context is current in all four. */
+ * operation keeps in the device, and may be NULL too; so may version, which names a vendor's library behind the operation.
+ * The device's context is current in all of them. */
 typedef struct gpu_operation {
     norma_kernel kernel;
     norma_status (*prepare)(gpu_device *device, norma_launch *launch);
     norma_status (*launch)(gpu_device *device, const norma_launch *launch);
     void (*discard)(gpu_device *device, norma_launch *launch);
     void (*close)(gpu_device *device);
+    void (*version)(gpu_device *device, char *text, size_t text_bytes);
 } gpu_operation;
 
 extern const gpu_operation gpu_rmsnorm_rows;

@@ -48,6 +48,7 @@ static const gpu_symbol symbols[GPU_FUNCTION_COUNT] = {
     [GPU_FN_event_elapsed] = {"hipEventElapsedTime", 0, NULL},
     [GPU_FN_capture_begin] = {"hipStreamBeginCapture", 0, NULL},
     [GPU_FN_capture_end] = {"hipStreamEndCapture", 0, NULL},
+    [GPU_FN_capture_status] = {"hipStreamIsCapturing", 0, NULL},
     [GPU_FN_capture_mode] = {"hipThreadExchangeStreamCaptureMode", 0, NULL},
     [GPU_FN_graph_destroy] = {"hipGraphDestroy", 0, NULL},
     [GPU_FN_graph_instantiate] = {"hipGraphInstantiateWithFlags", 0, NULL},

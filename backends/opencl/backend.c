@@ -18,6 +18,7 @@ const norma_backend norma_backend_opencl = {
     .discard = opencl_discard,
     .launch = opencl_launch,
     .sync = opencl_sync,
+    .versions = opencl_versions,
     .record = opencl_record,
     .replay = opencl_replay,
     .forget = opencl_forget,

@@ -224,6 +224,11 @@ norma_status opencl_sync(norma_device *base) {
     return OPENCL_CALL(device->api, Finish, device->queue);
 }
 
+void opencl_versions(norma_device *base, char *text, size_t text_bytes) {
+    const opencl_device *device = (const opencl_device *)base;
+    snprintf(text, text_bytes, "%s", device->identity);
+}
+
 /* ---- Memory ---- */
 
 norma_status opencl_alloc(norma_device *base, size_t bytes, void **out_data) {

@@ -144,6 +144,7 @@ norma_status opencl_prepare(norma_device *base, norma_launch *launch);
 void opencl_discard(norma_device *base, norma_launch *launch);
 norma_status opencl_launch(norma_device *base, const norma_launch *launch);
 norma_status opencl_sync(norma_device *base);
+void opencl_versions(norma_device *base, char *text, size_t text_bytes);
 norma_status opencl_record(norma_device *base, norma_work_fn work, void *user, void **out_recording);
 norma_status opencl_replay(norma_device *base, void *recording, double *out_us);
 void opencl_forget(norma_device *base, void *recording);

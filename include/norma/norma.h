@@ -59,8 +59,8 @@
  * an info to be filled, the caller sets struct_size. They grow only at the end; a zero field means its default. A program
  * built with an older header keeps working with a newer library.
  *
- * ENVIRONMENT: NORMA_BACKEND, NORMA_LOG, NORMA_KERNEL, NORMA_CACHE_DIR, NORMA_THREADS, NORMA_BATCH_INVARIANT; README.md
- * has the table.
+ * ENVIRONMENT: NORMA_BACKEND, NORMA_LOG, NORMA_KERNEL, NORMA_CACHE_DIR, NORMA_THREADS, NORMA_BATCH_INVARIANT,
+ * NORMA_TIME_ROUTES; README.md has the table.
  */
 #ifndef NORMA_NORMA_H
 #define NORMA_NORMA_H
@@ -278,6 +278,11 @@ typedef enum norma_contract {
 #define NORMA_BATCH_INVARIANT                                                                 \
     UINT64_C(2) /* a row's result has the same bits whatever the other rows and their number; \
                    NORMA_BATCH_INVARIANT=1 sets it for every call */
+
+#define NORMA_TIME_ROUTES                                                                                 \
+    UINT64_C(32) /* choose by timing: where several kernels can do it, the first plan of a description on \
+                    a device times them, and the fastest is kept in NORMA_CACHE_DIR for all later ones;   \
+                    NORMA_TIME_ROUTES=1 sets it for every call */
 
 /* Flags of a backward description: the gradient is added to what its tensor holds; without the flag it replaces that. */
 #define NORMA_ACCUMULATE_DGAMMA  UINT64_C(4)
@@ -507,7 +512,16 @@ typedef struct norma_plan_info {
 } norma_plan_info;
 
 /* Prepares a description for every m up to desc->max_rows. The caller destroys *out_plan before the context; on an error
- * it is NULL. May block. Errors: as norma_rmsnorm. */
+ * it is NULL. May block. Errors: as norma_rmsnorm.
+ *
+ * With NORMA_TIME_ROUTES, for each bracket of m the kernels that take the description run in turn, on operands that the
+ * library allocates, fills and frees, and the fastest stays. That blocks for 0.1 s or more a bracket, takes device memory
+ * for the operands (several sets of small ones, a quarter of the memory at most), and is done once: a file in
+ * NORMA_CACHE_DIR keeps the choice for this version, device, driver and description. What is not there, damaged or no longer
+ * possible is timed anew. Where timing is not possible - too little memory, a stream that is being captured - the choice is
+ * the one without the flag, and the log says so. A plan for any number of rows and a one-shot call time a bracket when they
+ * first meet it. Results keep their contract and bounds, but which kernel's bits they are may change when it is timed anew.
+ * A kernel that NORMA_KERNEL forces is not timed, nor are batch-invariant calls. */
 NORMA_API norma_status norma_rmsnorm_plan_create(norma_context *context, const norma_rmsnorm_desc *desc,
                                                  norma_plan **out_plan);
 NORMA_API norma_status norma_rmsnorm_linear_plan_create(norma_context *context, const norma_rmsnorm_linear_desc *desc,

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <pthread.h>
 
+#include "harness/cache_folder.h"
 #include "harness/case_names.h"
 #include "harness/suite.h"
 
@@ -146,6 +147,29 @@ static void a_plan_without_max_rows_runs_with_many_m(void **state) {
     run_many(0);
 }
 
+/* Whichever routes the clock prefers; the second time from what the first has kept. */
+static void a_plan_that_times_its_routes_is_right(void **state) {
+    (void)state;
+    assert_int_equal(test_cache_make(), 0);
+    for (int c = 0; c < CASES; c++)
+        for (int v = 0; v < 2 * test_variant_count(); v++) {
+            test_variant *variant = test_variant_at(v / 2);
+            if (variant != test_variant_default(variant->backend)) continue;
+            test_case timed = cases[c];
+            timed.flags |= NORMA_TIME_ROUTES;
+            test_trial *described = trial_of(&timed, 1, 70);
+            norma_plan *plan;
+            if (test_trial_plan(described, variant->context, &plan)) fail_msg("%s: %s", variant->name, norma_last_error());
+            test_trial_destroy(described);
+            for (size_t i = 0; i < sizeof row_counts / sizeof row_counts[0]; i++)
+                assert_true(run_planned(&timed, variant, plan, row_counts[i]));
+            norma_plan_destroy(plan);
+        }
+    char path[TEST_CACHE_PATH_BYTES];
+    assert_true(test_cache_files(path) > 0);
+    assert_int_equal(test_cache_drop(), 0);
+}
+
 /* ---- Threads ---- */
 
 enum { THREADS = 2, ROUNDS = 3 };
@@ -218,6 +242,7 @@ int main(void) {
         cmocka_unit_test(fewer_rows_may_make_larger_chunks),
         cmocka_unit_test(a_plan_runs_with_many_m),
         cmocka_unit_test(a_plan_without_max_rows_runs_with_many_m),
+        cmocka_unit_test(a_plan_that_times_its_routes_is_right),
         cmocka_unit_test(two_contexts_on_two_threads_give_the_same_bits),
     };
     return test_group_run("plans", tests, sizeof tests / sizeof tests[0]);

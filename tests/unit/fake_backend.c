@@ -47,6 +47,8 @@ static norma_status fake_open(const norma_open_desc *desc, norma_device **out_de
     device->limits.lanes = 8;
     device->limits.max_threads = 1;
     device->limits.opaque_buffers = fake.opaque_buffers;
+    device->limits.memory_bytes = fake.memory_bytes;
+    device->limits.cache_bytes = fake.cache_bytes;
     fake.live_devices++;
     *out_device = device;
     return NORMA_OK;
@@ -128,6 +130,9 @@ static norma_status fake_run(norma_device *device, const norma_launch *launch) {
     if (status) return status;
     if (fake.launched < FAKE_MAX_LAUNCHES) fake.launches[fake.launched] = keep(launch);
     fake.launched++;
+    const int64_t rows = launch->problem->batch * launch->problem->m;
+    fake.clock_us += fake.us[launch->kernel] * (double)rows;
+    if (rows > fake.most_rows[launch->kernel]) fake.most_rows[launch->kernel] = rows;
     if (launch->workspace_bytes)
         memset((char *)launch->workspace.data + launch->workspace.offset_bytes, 0xa5, launch->workspace_bytes);
     if (fake.compute) norma_reference_run(launch->problem);
@@ -138,6 +143,51 @@ static norma_status fake_sync(norma_device *device) {
     (void)device;
     fake.synchronized++;
     return count_call("sync");
+}
+
+static void fake_versions(norma_device *device, char *text, size_t text_bytes) {
+    (void)device;
+    snprintf(text, text_bytes, "%s", fake.versions ? fake.versions : "");
+}
+
+static bool fake_capturing(norma_device *device) {
+    (void)device;
+    return fake.capturing;
+}
+
+typedef struct fake_recording {
+    norma_work_fn work;
+    void *user;
+} fake_recording;
+
+static norma_status fake_record(norma_device *device, norma_work_fn work, void *user, void **out_recording) {
+    (void)device;
+    const norma_status status = count_call("record");
+    if (status) return status;
+    fake_recording *made = malloc(sizeof *made);
+    if (!made) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a fake recording");
+    *made = (fake_recording){work, user};
+    fake.live_recordings++;
+    *out_recording = made;
+    return NORMA_OK;
+}
+
+static norma_status fake_replay(norma_device *device, void *recording, double *out_us) {
+    (void)device;
+    norma_status status = count_call("replay");
+    if (status) return status;
+    const fake_recording *made = recording;
+    const double begin_us = fake.clock_us;
+    fake.replayed++;
+    status = made->work(made->user);
+    *out_us = fake.clock_us - begin_us;
+    return status;
+}
+
+static void fake_forget(norma_device *device, void *recording) {
+    (void)device;
+    free(recording);
+    fake.live_recordings--;
 }
 
 const norma_backend fake_backend = {
@@ -154,6 +204,11 @@ const norma_backend fake_backend = {
     .discard = fake_discard,
     .launch = fake_run,
     .sync = fake_sync,
+    .versions = fake_versions,
+    .capturing = fake_capturing,
+    .record = fake_record,
+    .replay = fake_replay,
+    .forget = fake_forget,
 };
 
 norma_status fake_context_create(norma_context **out_context) {
@@ -163,7 +218,7 @@ norma_status fake_context_create(norma_context **out_context) {
 }
 
 void fake_expect_nothing_live(const char *label) {
-    if (fake.live_devices || fake.live_buffers || fake.live_launches)
-        fail_msg("%s: %d devices, %d buffers and %d launches have leaked", label, fake.live_devices, fake.live_buffers,
-                 fake.live_launches);
+    if (fake.live_devices || fake.live_buffers || fake.live_launches || fake.live_recordings)
+        fail_msg("%s: %d devices, %d buffers, %d launches and %d recordings have leaked", label, fake.live_devices,
+                 fake.live_buffers, fake.live_launches, fake.live_recordings);
 }

@@ -1,5 +1,6 @@
-/* A backend without a device: host memory, kernels that do nothing or that the reference computes, every call counted, and
- * any call made to fail. What it hands out and gets back is counted, so that a test can ask what has leaked. */
+/* A backend without a device: host memory, kernels that do nothing or that the reference computes and that take the time
+ * they are told to, every call counted, and any call made to fail. What it hands out and gets back is counted, so that a
+ * test can ask what has leaked. */
 #ifndef NORMA_TESTS_UNIT_FAKE_BACKEND_H
 #define NORMA_TESTS_UNIT_FAKE_BACKEND_H
 
@@ -23,16 +24,23 @@ typedef struct fake_state {
     bool refuse[NORMA_KERNEL_COUNT]; /* prepare() says NORMA_ERROR_UNSUPPORTED */
     bool refuse_residual;            /* prepare() of a Linear's kernels does, so that a launch must add it first */
     size_t workspace_bytes[NORMA_KERNEL_COUNT];
-    bool compute;        /* launches run the reference */
+    bool compute;                  /* launches run the reference */
+    double us[NORMA_KERNEL_COUNT]; /* that a launch takes for one row */
+    bool capturing;                /* what capturing() says */
+    const char *versions;          /* what versions() says; NULL: nothing */
+    int64_t memory_bytes;          /* of the next device */
+    int64_t cache_bytes;
     bool opaque_buffers; /* of the next device */
     int devices;         /* that probe() finds */
 
     /* Seen by the test. */
     int calls;          /* that could have failed */
     const char *failed; /* the one that was made to fail */
-    int live_devices, live_buffers, live_launches;
+    int live_devices, live_buffers, live_launches, live_recordings;
     size_t largest_alloc_bytes;
-    int prepared, launched, synchronized;
+    int prepared, launched, synchronized, replayed;
+    int64_t most_rows[NORMA_KERNEL_COUNT]; /* of a launch */
+    double clock_us; /* over all launches */
     fake_launch launches[FAKE_MAX_LAUNCHES];
     fake_launch preparations[FAKE_MAX_LAUNCHES];
 } fake_state;

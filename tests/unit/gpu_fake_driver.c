@@ -337,6 +337,12 @@ static int fake_capture_mode(int *inout_mode) {
     return GPU_SUCCESS;
 }
 
+static int fake_capture_status(void *stream, int *out_status) {
+    ENTER(capture_status);
+    *out_status = stream && stream == fake_gpu.capturing;
+    return GPU_SUCCESS;
+}
+
 static int fake_graph_destroy(void *graph) {
     take_back(graph, &fake_gpu.live_graphs);
     ENTER(graph_destroy);
@@ -521,6 +527,8 @@ const norma_backend fake_gpu_backend = {
     .discard = gpu_discard,
     .launch = gpu_launch,
     .sync = gpu_sync,
+    .versions = gpu_versions,
+    .capturing = gpu_capturing,
     .record = gpu_record,
     .replay = gpu_replay,
     .forget = gpu_forget,

@@ -14,6 +14,7 @@ static int reset(void **state) {
     unsetenv("NORMA_LOG");
     unsetenv("NORMA_THREADS");
     unsetenv("NORMA_BATCH_INVARIANT");
+    unsetenv("NORMA_TIME_ROUTES");
     return 0;
 }
 
@@ -61,7 +62,8 @@ static void bad_environment_makes_no_context(void **state) {
                 {"NORMA_KERNEL", "no_such_kernel"},
                 {"NORMA_THREADS", "0"},
                 {"NORMA_THREADS", "many"},
-                {"NORMA_BATCH_INVARIANT", "yes"}};
+                {"NORMA_BATCH_INVARIANT", "yes"},
+                {"NORMA_TIME_ROUTES", "2"}};
     norma_context_desc desc = norma_context_desc_init();
     desc.backend = "cpu";
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

@@ -7,6 +7,7 @@
 
 #include "expect.h"
 #include "gpu_life.h"
+#include "harness/cache_folder.h"
 
 enum { K = GPU_LIFE_K, N = GPU_LIFE_N, M = GPU_LIFE_M, LARGE_M = GPU_LIFE_LARGE_M };
 
@@ -340,6 +341,62 @@ static void work_goes_to_the_callers_stream(void **state) {
     fake_gpu_expect_clean("streams", &callers_context);
 }
 
+/* What a plan with NORMA_TIME_ROUTES says of M rows. */
+static norma_plan_info timed_choice(norma_context *context) {
+    norma_rmsnorm_linear_desc desc = gpu_life_linear_desc();
+    desc.max_rows = 0;
+    desc.flags = NORMA_TIME_ROUTES;
+    norma_plan *plan;
+    norma_plan_info info = {.struct_size = sizeof info};
+    EXPECT_OK(norma_rmsnorm_linear_plan_create(context, &desc, &plan));
+    EXPECT_OK(norma_plan_get_info(plan, M, &info));
+    norma_plan_destroy(plan);
+    return info;
+}
+
+static void routes_are_timed_but_not_while_the_stream_is_captured(void **state) {
+    (void)state;
+    int stream;
+    norma_context *context;
+    assert_int_equal(test_cache_make(), 0);
+    EXPECT_OK(fake_gpu_context(&stream, &context));
+    fake_gpu.elapsed_ms = 1;
+    fake_gpu.capturing = &stream;
+    const int blocks = fake_gpu.live_blocks;
+    norma_plan_info info = timed_choice(context);
+    assert_string_not_equal(info.reason, "the fastest when timed");
+    assert_int_equal(fake_gpu.graph_launches, 0);
+    assert_int_equal(fake_gpu.launched, 0);
+    assert_ptr_equal(fake_gpu.capturing, &stream); /* still */
+
+    fake_gpu.capturing = NULL;
+    info = timed_choice(context);
+    assert_string_equal(info.reason, "the fastest when timed");
+    const int graph_launches = fake_gpu.graph_launches;
+    assert_true(graph_launches > 10);
+    fake_gpu.capturing = &stream;
+    info = timed_choice(context);
+    assert_string_equal(info.reason, "the fastest when timed before");
+    assert_int_equal(fake_gpu.graph_launches, graph_launches);
+    assert_int_equal(fake_gpu.live_blocks, blocks);
+    fake_gpu.capturing = NULL;
+
+    char versions[128];
+    norma_device *device = context->device;
+    device->backend->versions(device, versions, sizeof versions);
+    assert_non_null(strstr(versions, "fake "));
+    for (int call = 1; call <= 3; call++) { /* context_get, context_set, capture_status: who cannot tell waits */
+        fake_gpu.fail_at = fake_gpu.calls + call;
+        fake_gpu.fail_result = 906;
+        assert_true(device->backend->capturing(device));
+    }
+    assert_int_equal(fake_gpu.failed, GPU_FN_capture_status);
+    assert_false(device->backend->capturing(device));
+    norma_context_destroy(context);
+    fake_gpu_expect_clean("timed", &callers_context);
+    test_cache_drop();
+}
+
 static void extended_launches_need_the_device(void **state) {
     (void)state;
     norma_context *context;
@@ -449,6 +506,7 @@ int main(void) {
         cmocka_unit_test_setup(tensor_maps_reach_the_kernel, reset),
         cmocka_unit_test_setup(older_devices_have_no_wgmma, reset),
         cmocka_unit_test_setup(work_goes_to_the_callers_stream, reset),
+        cmocka_unit_test_setup(routes_are_timed_but_not_while_the_stream_is_captured, reset),
         cmocka_unit_test_setup(extended_launches_need_the_device, reset),
         cmocka_unit_test_setup(a_missing_kernel_is_unsupported, reset),
         cmocka_unit_test_setup(the_limit_of_shared_memory_only_rises, reset),
