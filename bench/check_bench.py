@@ -76,7 +76,7 @@ def check_row(row):
     expect(row["kernel"], f"{name} has no kernel")
     linear = row["n"] is not None
     expect(row["parts"] is None or sum(map(int, row["parts"].split("+"))) == row["n"], f"{name}: parts are {row['parts']}")
-    special = bool(row["parts"]) or row["contract"] != "deferred" or row["batch_invariant"]
+    special = bool(row["parts"]) or row["contract"] != "deferred" or row["batch_invariant"] or row["timed"]
     for field in ("base_us", "base_ratio"):
         expect((row[field] is not None) == special, f"{name}: {field} is {row[field]}")
     expect(row["op"] == ("rmsnorm_linear" if linear else "rmsnorm"), f"{name} is an {row['op']}")
@@ -128,6 +128,13 @@ def check_jsonl(programs):
     invariant = run([programs.bench, *COMMON, "--shape", "4,64,64", "--invariant", "--dtype", "f32", "--format", "jsonl"])
     row = json.loads(invariant.stdout)
     expect(row["batch_invariant"] is True, "--invariant is not in the row")
+    check_row(row)
+    with tempfile.TemporaryDirectory() as folder:
+        timed = run([programs.bench, *COMMON, "--shape", "4,64,64", "--timed", "--dtype", "f32", "--format", "jsonl"],
+                    env={**os.environ, "NORMA_CACHE_DIR": folder})
+        expect(os.listdir(folder), "--timed keeps no choice")
+    row = json.loads(timed.stdout)
+    expect(row["timed"] is True, "--timed is not in the row")
     check_row(row)
 
 

@@ -12,7 +12,8 @@ static norma_rmsnorm_desc norm_desc(const bench_case *which) {
     desc.k = which->k;
     desc.max_rows = which->m;
     desc.contract = which->contract;
-    if (which->batch_invariant) desc.flags = NORMA_BATCH_INVARIANT;
+    if (which->batch_invariant) desc.flags |= NORMA_BATCH_INVARIANT;
+    if (which->timed) desc.flags |= NORMA_TIME_ROUTES;
     desc.x.dtype = desc.out.dtype = which->dtype;
     if (!which->folded) desc.gamma.dtype = which->dtype;
     return desc;
@@ -30,6 +31,7 @@ static norma_rmsnorm_linear_desc linear_desc(bench_role role, const bench_case *
     desc.contract = which->contract;
     if (which->weights_static && is_norma(role)) desc.flags |= NORMA_WEIGHTS_STATIC;
     if (which->batch_invariant && is_norma(role)) desc.flags |= NORMA_BATCH_INVARIANT;
+    if (which->timed && is_norma(role)) desc.flags |= NORMA_TIME_ROUTES;
     desc.x.dtype = which->dtype;
     if (!which->folded && role != BENCH_GEMM) desc.gamma.dtype = which->dtype;
     desc.parts = which->parts.count;
@@ -43,6 +45,7 @@ static norma_rmsnorm_linear_desc linear_desc(bench_role role, const bench_case *
 
 static norma_rmsnorm_backward_desc norm_backward_desc(const bench_case *which) {
     norma_rmsnorm_backward_desc desc = norma_rmsnorm_backward_desc_init();
+    if (which->timed) desc.flags |= NORMA_TIME_ROUTES;
     desc.k = which->k;
     desc.max_rows = which->m;
     desc.x.dtype = desc.gamma.dtype = desc.dout.dtype = desc.dx.dtype = desc.dgamma.dtype = which->dtype;
@@ -53,6 +56,7 @@ static norma_rmsnorm_backward_desc norm_backward_desc(const bench_case *which) {
 /* dW lies as W does. */
 static norma_rmsnorm_linear_backward_desc linear_backward_desc(const bench_case *which) {
     norma_rmsnorm_linear_backward_desc desc = norma_rmsnorm_linear_backward_desc_init();
+    if (which->timed) desc.flags |= NORMA_TIME_ROUTES;
     desc.k = which->k;
     desc.max_rows = which->m;
     desc.contract = which->contract;
@@ -103,14 +107,14 @@ static norma_status problem_of(bench_role role, const bench_case *which, norma_p
 static bench_case base_of(const bench_case *which) {
     bench_case base = *which;
     base.contract = NORMA_ROUND_DEFERRED;
-    base.batch_invariant = false;
+    base.batch_invariant = base.timed = false;
     if (which->parts.count > 1) base.parts = (bench_parts){1, {which->n}};
     return base;
 }
 
 static bool has_base(const bench_case *which) {
     const bool special = which->contract != NORMA_ROUND_DEFERRED || which->batch_invariant || which->parts.count > 1;
-    return special && !bench_case_is_backward(which);
+    return which->timed || (special && !bench_case_is_backward(which));
 }
 
 /* What a role is measured for. */

@@ -15,9 +15,10 @@ static const struct {
     {"NORMA_BACKEND", "which backend and device to use"},
     {"NORMA_LOG", "what to log: error, warn, info or debug"},
     {"NORMA_KERNEL", "the route to force"},
-    {"NORMA_CACHE_DIR", "where the OpenCL backend keeps compiled device code"},
+    {"NORMA_CACHE_DIR", "where choices that were timed and OpenCL's compiled code are kept"},
     {"NORMA_THREADS", "threads of the CPU backend"},
     {"NORMA_BATCH_INVARIANT", "1: a row's result does not depend on the other rows"},
+    {"NORMA_TIME_ROUTES", "1: plans time the kernels that can serve them, once"},
 };
 
 #define VARIABLES (sizeof variables / sizeof variables[0])

@@ -38,6 +38,7 @@ enum {
     WARM,
     WEIGHTS_STATIC,
     INVARIANT,
+    TIMED,
     TIME,
     SEED,
     THREADS,
@@ -62,6 +63,7 @@ static const option_row rows[] = {
     [WARM] = {"warm", NULL, "one operand set, which stays in the cache; default: rotate past 3x the last-level cache"},
     [WEIGHTS_STATIC] = {"static", NULL, "norma's calls promise NORMA_WEIGHTS_STATIC, so launches may overlap"},
     [INVARIANT] = {"invariant", NULL, "norma's calls ask for NORMA_BATCH_INVARIANT"},
+    [TIMED] = {"timed", NULL, "norma's plans ask for NORMA_TIME_ROUTES; the base then does without"},
     [TIME] = {"time", "SECONDS", "measuring time of a row; default 1"},
     [SEED] = {"seed", "NUMBER", "of the operands; default 1"},
     [THREADS] = {"threads", "NUMBER", "threads of the CPU backend; default NORMA_THREADS, else all"},
@@ -207,6 +209,7 @@ static int parse_one(int option, const char *value, bench_options *options) {
     case WARM: options->warm = true; return -1;
     case WEIGHTS_STATIC: options->weights_static = true; return -1;
     case INVARIANT: options->batch_invariant = true; return -1;
+    case TIMED: options->timed = true; return -1;
     case TIME: return parse_seconds(value, &options->seconds_per_row);
     case SEED: return parse_integer(option, value, 0, INT32_MAX, &options->seed);
     case THREADS:

@@ -58,6 +58,7 @@ typedef struct bench_options {
     bool warm;
     bool weights_static;
     bool batch_invariant;
+    bool timed;
     bool list;
 } bench_options;
 
