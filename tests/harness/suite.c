@@ -154,7 +154,8 @@ int test_group_run(const char *group, const struct CMUnitTest *tests, size_t tes
     return failures;
 }
 
-int test_suite_run(const char *group, const test_case *cases, size_t case_count, const char *kind) {
+int test_suite_run_by(const char *group, const test_case *cases, size_t case_count, const char *kind,
+                      CMUnitTestFunction test) {
     expansion list = {NULL, 0, 0};
     for (size_t i = 0; i < case_count; i++)
         if (!kind || strcmp(kind, class_names[cases[i].kind]) == 0) expand_dtypes(&list, &cases[i]);
@@ -164,11 +165,14 @@ int test_suite_run(const char *group, const test_case *cases, size_t case_count,
     }
     struct CMUnitTest *tests = test_allocate(list.count * sizeof *tests);
     for (size_t i = 0; i < list.count; i++)
-        tests[i] =
-            (struct CMUnitTest){.name = list.cases[i].name, .test_func = try_everywhere, .initial_state = &list.cases[i]};
+        tests[i] = (struct CMUnitTest){.name = list.cases[i].name, .test_func = test, .initial_state = &list.cases[i]};
     const int failures = test_group_run(group, tests, list.count);
     for (size_t i = 0; i < list.count; i++) free((void *)list.cases[i].name);
     free(list.cases);
     free(tests);
     return failures;
+}
+
+int test_suite_run(const char *group, const test_case *cases, size_t case_count, const char *kind) {
+    return test_suite_run_by(group, cases, case_count, kind, try_everywhere);
 }

@@ -35,4 +35,8 @@ int test_group_run(const char *group, const struct CMUnitTest *tests, size_t tes
  * DTYPE_SAME expanded. `kind` is a class's name, or NULL for all. Returns the number of failures. */
 int test_suite_run(const char *group, const test_case *cases, size_t case_count, const char *kind);
 
+/* The same with a test of the caller's, whose state is the expanded case. */
+int test_suite_run_by(const char *group, const test_case *cases, size_t case_count, const char *kind,
+                      CMUnitTestFunction test);
+
 #endif

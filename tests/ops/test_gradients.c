@@ -1,7 +1,4 @@
-/* What gradients promise beyond their bounds: the same call gives the same bits, on any number of threads; and in
- * batch-invariant mode a row of dx does not depend on the other rows, on their number or on its place. */
-#include <inttypes.h>
-
+/* What gradients promise beyond their bounds: the same call gives the same bits, on any number of threads. */
 #include "harness/case_names.h"
 #include "harness/suite.h"
 
@@ -60,7 +57,7 @@ static const test_case cases[] = {{.name = "norm",
                                    .dweight = BF16,
                                    .contract = TWICE}};
 
-enum { CASES = sizeof cases / sizeof cases[0], ROWS = 300 };
+enum { CASES = sizeof cases / sizeof cases[0] };
 
 /* Calls `attempt` for every case on every variant that takes part in its operation. */
 static void everywhere(void (*attempt)(const test_case *test, test_variant *variant)) {
@@ -99,65 +96,10 @@ static void number_of_threads_does_not_change_bits(void **state) {
     }
 }
 
-/* dx alone, whose rows are the trial's. */
-static test_case invariant(const test_case *test, int64_t batch, int64_t m) {
-    test_case changed = *test;
-    changed.flags |= NORMA_BATCH_INVARIANT;
-    changed.batch = batch;
-    changed.m = m;
-    changed.dgamma = changed.dweight = changed.dbias = NORMA_NONE;
-    return changed;
-}
-
-/* A trial of one row that holds row `row` of another. */
-static test_trial *single_row(const test_trial *whole, int64_t row) {
-    const test_case test = invariant(&whole->test, 1, 1);
-    test_trial *single = test_trial_create(&test, whole->seed, false);
-    for (int slot = 0; slot < SLOT_COUNT; slot++) {
-        const test_tensor *tensor = &single->tensor[slot];
-        const bool row_of_input = slot == SLOT_X || slot == SLOT_RSTD || slot == SLOT_RESIDUAL || tensor->role == ROLE_OUT;
-        if (tensor->layout.dtype == NORMA_NONE || !row_of_input) continue;
-        for (int64_t col = 0; col < tensor->cols; col++)
-            test_trial_set(single, slot, 0, col, test_trial_get(whole, slot, row, col));
-    }
-    return single;
-}
-
-static void compare_batches(const test_case *test, test_variant *variant) {
-    const uint64_t seed = test_seed_for(test->name);
-    const test_case most = invariant(test, 1, ROWS);
-    test_trial *whole = test_computed(&most, variant, seed);
-    if (!whole) return;
-    const int64_t shapes[][2] = {{1, 255}, {3, 100}, {1, 2}, {1, 64}};
-    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
-        const test_case fewer = invariant(test, shapes[i][0], shapes[i][1]);
-        test_trial *part = test_computed(&fewer, variant, seed);
-        assert_non_null(part);
-        if (!test_rows_equal(whole, 0, part, 0, fewer.batch * fewer.m))
-            fail_msg("%s: %s: rows of a batch of %" PRId64 " x %" PRId64 " differ from those among %d", variant->name,
-                     test->name, fewer.batch, fewer.m, ROWS);
-        test_trial_destroy(part);
-    }
-    for (int64_t row = 0; row < ROWS; row += 59) {
-        test_trial *single = single_row(whole, row);
-        assert_true(test_compute(single, variant, "a row alone"));
-        if (!test_rows_equal(whole, row, single, 0, 1))
-            fail_msg("%s: %s: row %" PRId64 " alone differs from itself among %d", variant->name, test->name, row, ROWS);
-        test_trial_destroy(single);
-    }
-    test_trial_destroy(whole);
-}
-
-static void batch_invariant_rows_of_dx(void **state) {
-    (void)state;
-    everywhere(compare_batches);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_second_run_gives_the_same_bits),
         cmocka_unit_test(number_of_threads_does_not_change_bits),
-        cmocka_unit_test(batch_invariant_rows_of_dx),
     };
     return test_group_run("gradients", tests, sizeof tests / sizeof tests[0]);
 }
