@@ -4,15 +4,18 @@
  * It takes x with contiguous rows (or columns, in a product of a backward), W with contiguous rows or columns of x's dtype,
  * outputs with contiguous rows of x's dtype or fp32, and a contiguous bias of the output's dtype; it refuses the rest. A
  * half output whose rows are not multiples of 16 bytes takes no bias: cuBLASLt would round before it adds one (seen with
- * cuBLASLt 13.0 on an H200). prepare() searches for the fastest algorithm for the plan's largest m with aligned addresses.
- * launch() keeps that algorithm for other m where cuBLASLt allows it, and else takes its first choice, so that a result
- * depends on the shape and not on what ran before. */
+ * cuBLASLt 13.0 on an H200). prepare() searches for the fastest algorithm for the plan's largest m with aligned addresses,
+ * and for one that serves any address: without one the product is refused, because a call could not be. launch() keeps the
+ * former for other m where cuBLASLt allows it, else takes its first choice, so that a result depends on the shape and not
+ * on what ran before; and where that has none, the latter. */
 #include "cublaslt.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "../dtype.h"
+#include "../front/step.h"
 #include "cublaslt_product.h"
 #include "matrices.h"
 
@@ -20,6 +23,7 @@ typedef struct lt_part {
     lt_product product; /* as last run */
     lt_shape tuned_shape;
     lt_candidate tuned;  /* for tuned_shape */
+    lt_candidate loose;  /* for tuned_shape at addresses of any alignment */
     lt_candidate choice; /* for product.shape */
     bool ready;          /* choice holds */
 } lt_part;
@@ -95,11 +99,22 @@ static lt_shape shape_of(const gpu_device *device, const norma_problem *problem,
         .out_dtype = lt_dtype(part->out.layout.dtype),
         .weight_transposed = transposed,
         .x_transposed = x_transposed,
-        .bias = norma_tensor_present(&part->bias),
         .accumulate = problem->accumulate,
-        .alignment = LT_FULL_ALIGNMENT,
         .ordinal = device->ordinal,
+        .x_alignment = LT_FULL_ALIGNMENT,
+        .weight_alignment = LT_FULL_ALIGNMENT,
+        .out_alignment = LT_FULL_ALIGNMENT,
+        .bias_alignment = norma_tensor_present(&part->bias) ? LT_FULL_ALIGNMENT : 0,
     };
+}
+
+/* The least alignments that the front lets through. */
+static lt_shape loosest(const norma_problem *problem, const norma_part *part, lt_shape shape) {
+    shape.x_alignment = (int32_t)norma_dtype_bytes(problem->x.layout.dtype);
+    shape.weight_alignment = (int32_t)norma_dtype_bytes(part->weight.layout.dtype);
+    shape.out_alignment = (int32_t)norma_dtype_bytes(part->out.layout.dtype);
+    if (shape.bias_alignment) shape.bias_alignment = (int32_t)norma_dtype_bytes(part->bias.layout.dtype);
+    return shape;
 }
 
 /* Also of a plan that prepare() gave up half way. */
@@ -115,8 +130,10 @@ static norma_status prepare_part(gpu_device *device, const norma_problem *proble
     out->tuned_shape = shape_of(device, problem, part);
     norma_status status = lt_product_create(device, &out->tuned_shape, &out->product);
     if (!status) status = lt_product_search(device, &out->product, &out->tuned);
-    out->choice = out->tuned;
-    out->ready = status == NORMA_OK;
+    const lt_shape loose_shape = loosest(problem, part, out->tuned_shape);
+    int count = 0;
+    if (!status) status = lt_product_reshape(device, &out->product, &loose_shape);
+    if (!status) status = lt_product_candidates(device, &out->product, out->tuned.workspace_bytes, 1, &out->loose, &count);
     return status;
 }
 
@@ -140,22 +157,28 @@ static norma_status prepare(gpu_device *device, norma_launch *launch) {
     return status;
 }
 
-/* The largest power of two up to LT_FULL_ALIGNMENT that divides all of `bits`. */
-static int32_t alignment_of(uintptr_t bits) {
+/* The largest power of two up to LT_FULL_ALIGNMENT that divides the address. */
+static int32_t alignment_of(const void *address) {
+    const uintptr_t bits = (uintptr_t)address;
     int32_t alignment = LT_FULL_ALIGNMENT;
     while (bits % (uintptr_t)alignment != 0) alignment /= 2;
     return alignment;
 }
 
-/* Does the tuned algorithm serve the product as it is now? */
-static bool tuned_serves(const gpu_device *device, const lt_part *part, size_t workspace_bytes) {
+/* Does an algorithm that was found for another m serve the product as it is now? */
+static bool serves(const gpu_device *device, const lt_part *part, const lt_candidate *found, size_t workspace_bytes) {
     const lt_session *session = device->blas;
     const lt_product *product = &part->product;
     lt_candidate checked;
-    return product->shape.alignment >= part->tuned_shape.alignment &&
-           session->api->check(session->handle, product->operation, product->weight, product->x, product->out, product->out,
-                               &part->tuned.algorithm, &checked) == LT_SUCCESS &&
+    return session->api->check(session->handle, product->operation, product->weight, product->x, product->out, product->out,
+                               &found->algorithm, &checked) == LT_SUCCESS &&
            checked.workspace_bytes <= workspace_bytes;
+}
+
+static bool fully_aligned(const lt_shape *shape) {
+    return shape->x_alignment == LT_FULL_ALIGNMENT && shape->weight_alignment == LT_FULL_ALIGNMENT &&
+           shape->out_alignment == LT_FULL_ALIGNMENT &&
+           (shape->bias_alignment == 0 || shape->bias_alignment == LT_FULL_ALIGNMENT);
 }
 
 /* Makes the part's product fit `shape` and chooses its algorithm. */
@@ -164,16 +187,19 @@ static norma_status adapt(gpu_device *device, lt_part *part, const lt_shape *sha
     norma_status status = lt_product_reshape(device, &part->product, shape);
     if (status) return status;
     part->choice = part->tuned;
-    if (!tuned_serves(device, part, workspace_bytes)) {
+    if (!fully_aligned(shape) || !serves(device, part, &part->tuned, workspace_bytes)) {
         int count = 0;
         status = lt_product_candidates(device, &part->product, workspace_bytes, 1, &part->choice, &count);
+    }
+    if (status == NORMA_ERROR_UNSUPPORTED && serves(device, part, &part->loose, workspace_bytes)) {
+        part->choice = part->loose;
+        status = NORMA_OK;
     }
     part->ready = status == NORMA_OK;
     return status;
 }
 
-static norma_status launch_part(gpu_device *device, const norma_launch *launch, int index) {
-    const norma_problem *problem = launch->problem;
+static norma_status launch_product(gpu_device *device, const norma_launch *launch, const norma_problem *problem, int index) {
     const norma_part *part = &problem->part[index];
     lt_part *planned = &((lt_plan *)launch->native)->part[index];
     const lt_operands operands = {
@@ -185,8 +211,10 @@ static norma_status launch_part(gpu_device *device, const norma_launch *launch, 
         .workspace_bytes = launch->workspace_bytes,
     };
     lt_shape shape = shape_of(device, problem, part);
-    shape.alignment = alignment_of((uintptr_t)operands.x | (uintptr_t)operands.weight | (uintptr_t)operands.bias |
-                                   (uintptr_t)operands.out);
+    shape.x_alignment = alignment_of(operands.x);
+    shape.weight_alignment = alignment_of(operands.weight);
+    shape.out_alignment = alignment_of(operands.out);
+    if (shape.bias_alignment) shape.bias_alignment = alignment_of(operands.bias);
     if (!planned->ready || memcmp(&shape, &planned->product.shape, sizeof shape) != 0) {
         const norma_status status = adapt(device, planned, &shape, launch->workspace_bytes);
         if (status) return status;
@@ -194,6 +222,20 @@ static norma_status launch_part(gpu_device *device, const norma_launch *launch, 
     norma_log(&device->base.log, NORMA_LOG_DEBUG, "cublasLtMatmul: m %lld, n %lld, k %lld, batch %lld, workspace %zu bytes",
               (long long)shape.m, (long long)shape.n, (long long)shape.k, (long long)shape.batch, launch->workspace_bytes);
     return lt_product_run(device, &planned->product, &planned->choice.algorithm, &operands, device->stream);
+}
+
+/* A batch that does not join, and that the library refuses, is as many products of the kind that the plan was made for. */
+static norma_status launch_part(gpu_device *device, const norma_launch *launch, int index) {
+    const norma_problem *problem = launch->problem;
+    norma_status status = launch_product(device, launch, problem, index);
+    if (status != NORMA_ERROR_UNSUPPORTED || problem->batch == 1) return status;
+    status = NORMA_OK;
+    for (int64_t batch = 0; !status && batch < problem->batch; batch++) {
+        norma_problem one;
+        norma_problem_slice(problem, batch, 1, 0, problem->m, &one);
+        status = launch_product(device, launch, &one, index);
+    }
+    return status;
 }
 
 static norma_status launch(gpu_device *device, const norma_launch *launch_data) {

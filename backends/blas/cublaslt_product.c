@@ -43,7 +43,7 @@ static norma_status create_operation(gpu_device *device, const lt_shape *shape, 
         status = set_operation(device, *out_operation, LT_OPERATION_TRANSPOSE_A, &transposed, sizeof transposed);
     if (!status && shape->x_transposed)
         status = set_operation(device, *out_operation, LT_OPERATION_TRANSPOSE_B, &transposed, sizeof transposed);
-    if (!status && shape->bias) {
+    if (!status && shape->bias_alignment) {
         const uint32_t epilogue = LT_EPILOGUE_BIAS;
         status = set_operation(device, *out_operation, LT_OPERATION_EPILOGUE, &epilogue, sizeof epilogue);
     }
@@ -104,9 +104,8 @@ norma_status lt_product_reshape(gpu_device *device, lt_product *product, const l
     for (size_t i = 0; !status && i < sizeof settings / sizeof *settings; i++)
         status = set_matrix(device, settings[i].matrix, settings[i].attribute, settings[i].value, settings[i].bytes);
     /* The search reads the bias's alignment from its address. */
-    const void *const address = (const void *)(uintptr_t)shape->alignment;
-    if (!status && shape->bias)
-        status = set_operation(device, product->operation, LT_OPERATION_BIAS, &address, sizeof address);
+    const void *const address = (const void *)(uintptr_t)shape->bias_alignment;
+    if (!status && address) status = set_operation(device, product->operation, LT_OPERATION_BIAS, &address, sizeof address);
     if (!status) product->shape = *shape;
     return status;
 }
@@ -115,7 +114,7 @@ norma_status lt_product_run(gpu_device *device, const lt_product *product, const
                             const lt_operands *operands, void *stream) {
     const lt_session *session = device->blas;
     const float one = 1, old = product->shape.accumulate ? 1 : 0;
-    if (product->shape.bias) {
+    if (product->shape.bias_alignment) {
         const norma_status status =
             set_operation(device, product->operation, LT_OPERATION_BIAS, &operands->bias, sizeof operands->bias);
         if (status) return status;
@@ -133,15 +132,20 @@ static norma_status create_search(gpu_device *device, const lt_shape *shape, siz
     if (status) return lt_check(device, status, "cublasLtMatmulPreferenceCreate");
     const uint64_t workspace = workspace_bytes;
     const uint32_t reductions = LT_REDUCE_IN_COMPUTE_TYPE;
-    const uint32_t alignment = (uint32_t)shape->alignment;
+    const uint32_t x_alignment = (uint32_t)shape->x_alignment;
+    const uint32_t weight_alignment = (uint32_t)shape->weight_alignment;
+    const uint32_t out_alignment = (uint32_t)shape->out_alignment;
     const struct {
         int attribute;
         const void *value;
         size_t bytes;
     } settings[] = {
-        {LT_SEARCH_WORKSPACE_BYTES, &workspace, sizeof workspace}, {LT_SEARCH_REDUCTIONS, &reductions, sizeof reductions},
-        {LT_SEARCH_ALIGNMENT_A, &alignment, sizeof alignment},     {LT_SEARCH_ALIGNMENT_B, &alignment, sizeof alignment},
-        {LT_SEARCH_ALIGNMENT_C, &alignment, sizeof alignment},     {LT_SEARCH_ALIGNMENT_D, &alignment, sizeof alignment},
+        {LT_SEARCH_WORKSPACE_BYTES, &workspace, sizeof workspace},
+        {LT_SEARCH_REDUCTIONS, &reductions, sizeof reductions},
+        {LT_SEARCH_ALIGNMENT_A, &weight_alignment, sizeof weight_alignment},
+        {LT_SEARCH_ALIGNMENT_B, &x_alignment, sizeof x_alignment},
+        {LT_SEARCH_ALIGNMENT_C, &out_alignment, sizeof out_alignment},
+        {LT_SEARCH_ALIGNMENT_D, &out_alignment, sizeof out_alignment},
     };
     for (size_t i = 0; !status && i < sizeof settings / sizeof *settings; i++)
         status = session->api->search_set(*out_search, settings[i].attribute, settings[i].value, settings[i].bytes);

@@ -23,10 +23,12 @@ typedef struct lt_shape {
     int64_t x_batch_stride, out_batch_stride;
     int32_t dtype, out_dtype;                /* LT_F32, ...; of x and W, and of out and the bias */
     int32_t weight_transposed, x_transposed; /* columns are contiguous */
-    int32_t bias;
     int32_t accumulate; /* out is added to */
-    int32_t alignment;  /* bytes that every address is a multiple of, at most LT_FULL_ALIGNMENT */
     int32_t ordinal;    /* of the device */
+
+    /* Bytes that the operand's address is a multiple of: from its element's size up to LT_FULL_ALIGNMENT. */
+    int32_t x_alignment, weight_alignment, out_alignment;
+    int32_t bias_alignment; /* 0: no bias */
 } lt_shape;
 
 /* A shape with cuBLASLt's descriptions of it. */
@@ -48,7 +50,7 @@ norma_status lt_check(gpu_device *device, int status, const char *call);
 norma_status lt_product_create(gpu_device *device, const lt_shape *shape, lt_product *out_product);
 void lt_product_destroy(gpu_device *device, lt_product *product);
 
-/* Changes m, k, batch, batch strides and alignment; the rest must be as it was. */
+/* Changes m, k, batch, batch strides and alignments; the rest must be as it was. */
 norma_status lt_product_reshape(gpu_device *device, lt_product *product, const lt_shape *shape);
 
 norma_status lt_product_run(gpu_device *device, const lt_product *product, const lt_algorithm *algorithm,

@@ -110,7 +110,8 @@ static norma_status fill_bench(gpu_device *device, const lt_shape *shape, const 
     if (!status)
         status = allocate(device, shape->dtype, weight_columns * shape->weight_ld, pattern, bench->stream, &bench->weight);
     if (!status) status = allocate(device, shape->out_dtype, shape->m * shape->out_ld, NULL, bench->stream, &bench->out);
-    if (!status && shape->bias) status = allocate(device, shape->out_dtype, shape->n, pattern, bench->stream, &bench->bias);
+    if (!status && shape->bias_alignment)
+        status = allocate(device, shape->out_dtype, shape->n, pattern, bench->stream, &bench->bias);
     if (!status && workspace_bytes) status = GPU_CALL(driver, memory_alloc, &bench->workspace, workspace_bytes);
     if (!status) status = GPU_CALL(driver, stream_sync, bench->stream);
     return status;

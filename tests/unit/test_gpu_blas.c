@@ -35,6 +35,8 @@ static struct {
     float ms[MAX_ALGORITHMS];     /* how long each takes */
     bool refuses[MAX_ALGORITHMS]; /* found, but does not run */
     bool refuses_other_shapes;    /* check() says no */
+    bool refuses_batches;
+    uint32_t least_alignment; /* a search for less than this finds nothing */
     int multiply_status;
 
     /* Seen by the test. */
@@ -45,7 +47,7 @@ static struct {
     void *d_data, *workspace, *stream;
     float old; /* the factor of what the output held */
     int algorithm;
-    fake_search last_search;
+    fake_search first_search, last_search;
 } lt;
 
 static size_t lt_version(void) {
@@ -126,13 +128,27 @@ static int search_set(void *object, int attribute, const void *value, size_t byt
     return LT_SUCCESS;
 }
 
+static uint32_t element_bytes(int dtype) {
+    return dtype == LT_F32 ? 4 : 2;
+}
+
+/* An alignment that no address of a matrix can be short of is a mistake of the caller's, as it is to the real library. */
 static int search(void *handle, void *operation, void *a, void *b, void *c, void *d, void *object, int wanted,
                   lt_candidate *out_candidates, int *out_count) {
-    (void)handle, (void)operation, (void)a, (void)b;
+    (void)handle;
     assert_ptr_equal(c, d);
     lt.searches++;
     lt.last_search = *(fake_search *)object;
+    if (lt.searches == 1) lt.first_search = lt.last_search;
     *out_count = 0;
+    const fake_matrix *const matrices[] = {a, b, c, d};
+    const fake_operation *const asked = operation;
+    for (int i = 0; i < 4; i++)
+        if (lt.last_search.alignment[i] < element_bytes(matrices[i]->dtype)) return LT_INVALID_VALUE;
+    if (asked->epilogue && (uintptr_t)asked->bias % element_bytes(matrices[3]->dtype) != 0) return LT_INVALID_VALUE;
+    for (int i = 0; i < 4; i++)
+        if (lt.last_search.alignment[i] < lt.least_alignment) return LT_NOT_SUPPORTED;
+    if (lt.refuses_batches && matrices[1]->batch > 1) return LT_NOT_SUPPORTED;
     for (int i = 0; i < lt.candidates && *out_count < wanted; i++) {
         if (lt.workspace_bytes[i] > lt.last_search.workspace_bytes) continue;
         out_candidates[(*out_count)++] =
@@ -143,7 +159,8 @@ static int search(void *handle, void *operation, void *a, void *b, void *c, void
 
 static int check(void *handle, void *operation, void *a, void *b, void *c, void *d, const lt_algorithm *algorithm,
                  lt_candidate *out_candidate) {
-    (void)handle, (void)operation, (void)a, (void)b, (void)c, (void)d;
+    (void)handle, (void)operation, (void)a, (void)c, (void)d;
+    if (lt.refuses_batches && ((const fake_matrix *)b)->batch > 1) return LT_NOT_SUPPORTED;
     *out_candidate =
         (lt_candidate){.algorithm = *algorithm, .workspace_bytes = lt.workspace_bytes[algorithm->data[0] - FIRST_ALGORITHM]};
     return lt.refuses_other_shapes ? LT_NOT_SUPPORTED : LT_SUCCESS;
@@ -253,19 +270,28 @@ static norma_status prepare(fixture *f, norma_problem problem) {
     return fake_gpu_backend.prepare(f->context->device, &f->launch);
 }
 
-/* Binds the operands at distinct addresses, shifted by `shift` bytes, and launches. */
-static norma_status launch(fixture *f, int64_t batch, int64_t m, size_t shift) {
+/* By how many bytes each operand's address is off a multiple of 1024. */
+typedef struct shifts {
+    size_t x, weight, bias, out;
+} shifts;
+
+/* Binds the operands at distinct addresses, shifted, and launches. */
+static norma_status launch_shifted(fixture *f, int64_t batch, int64_t m, shifts by) {
     f->problem.batch = batch;
     f->problem.m = m;
-    f->problem.x.buffer = (norma_buffer){f->data, 1024 + shift};
+    f->problem.x.buffer = (norma_buffer){f->data, 1024 + by.x};
     for (int p = 0; p < f->problem.parts; p++) {
         norma_part *part = &f->problem.part[p];
-        part->weight.buffer = (norma_buffer){f->data, 2048 + 4096 * (size_t)p};
-        part->bias.buffer = (norma_buffer){f->data, 3072 + 4096 * (size_t)p};
-        part->out.buffer = (norma_buffer){f->data, 4096 + 4096 * (size_t)p};
+        part->weight.buffer = (norma_buffer){f->data, 2048 + 4096 * (size_t)p + by.weight};
+        part->bias.buffer = (norma_buffer){f->data, 3072 + 4096 * (size_t)p + by.bias};
+        part->out.buffer = (norma_buffer){f->data, 4096 + 4096 * (size_t)p + by.out};
     }
     f->launch.workspace = (norma_buffer){f->data, 32768};
     return fake_gpu_backend.launch(f->context->device, &f->launch);
+}
+
+static norma_status launch(fixture *f, int64_t batch, int64_t m, size_t x_shift) {
+    return launch_shifted(f, batch, m, (shifts){.x = x_shift});
 }
 
 static void discard(fixture *f) {
@@ -277,6 +303,13 @@ static void expect_matrix(const fake_matrix *matrix, int dtype, int64_t rows, in
     assert_int_equal(matrix->rows, rows);
     assert_int_equal(matrix->cols, cols);
     assert_int_equal(matrix->ld, ld);
+}
+
+static void expect_alignments(const fake_search *search, uint32_t weight, uint32_t x, uint32_t out) {
+    assert_int_equal(search->alignment[0], weight);
+    assert_int_equal(search->alignment[1], x);
+    assert_int_equal(search->alignment[2], out);
+    assert_int_equal(search->alignment[3], out);
 }
 
 static void transposed_weight_and_bias(void **state) {
@@ -364,9 +397,9 @@ static void the_fastest_candidate_is_kept(void **state) {
     lt.workspace_bytes[3] = 12345;
     lt.workspace_bytes[2] = (size_t)64 << 20;
     EXPECT_OK(prepare(f, product(8, 35)));
-    assert_int_equal(lt.last_search.workspace_bytes, 32 << 20);
-    assert_int_equal(lt.last_search.reductions, LT_REDUCE_IN_COMPUTE_TYPE);
-    for (int i = 0; i < 4; i++) assert_int_equal(lt.last_search.alignment[i], 16);
+    assert_int_equal(lt.first_search.workspace_bytes, 32 << 20);
+    assert_int_equal(lt.first_search.reductions, LT_REDUCE_IN_COMPUTE_TYPE);
+    expect_alignments(&lt.first_search, 16, 16, 16);
     assert_int_equal(f->launch.workspace_bytes, 12345);
     assert_int_equal(fake_gpu.live_blocks, 1); /* the fixture's: nothing that was timed on is left */
     EXPECT_OK(launch(f, 1, 8, 0));
@@ -378,15 +411,15 @@ static void a_shape_is_searched_for_once(void **state) {
     fixture *f = *state;
     EXPECT_OK(prepare(f, product(8, 36)));
     discard(f);
-    const int searches = lt.searches;
+    lt.multiplications = 0;
     lt.ms[2] = 0.1f; /* would win another race */
     EXPECT_OK(prepare(f, product(8, 36)));
-    assert_int_equal(lt.searches, searches);
+    assert_int_equal(lt.multiplications, 0);
     EXPECT_OK(launch(f, 1, 8, 0));
     assert_int_equal(lt.algorithm, FIRST_ALGORITHM);
     discard(f);
     EXPECT_OK(prepare(f, product(9, 36)));
-    assert_int_equal(lt.searches, searches + 1);
+    assert_true(lt.multiplications > 1);
     discard(f);
 }
 
@@ -420,18 +453,60 @@ static void misaligned_addresses_get_an_algorithm_of_their_own(void **state) {
     lt.ms[1] = 0.1f;
     EXPECT_OK(prepare(f, product(8, 38)));
     EXPECT_OK(launch(f, 1, 8, 2));
-    for (int i = 0; i < 4; i++) assert_int_equal(lt.last_search.alignment[i], 2);
+    expect_alignments(&lt.last_search, 16, 2, 16);
     assert_int_equal(lt.algorithm, FIRST_ALGORITHM);
     EXPECT_OK(launch(f, 1, 8, 8));
-    for (int i = 0; i < 4; i++) assert_int_equal(lt.last_search.alignment[i], 8);
+    expect_alignments(&lt.last_search, 16, 8, 16);
+    EXPECT_OK(launch(f, 1, 8, 0));
+    assert_int_equal(lt.algorithm, FIRST_ALGORITHM + 1);
+    discard(f);
+}
+
+/* fp32 outputs beside halves: no address of theirs is less than a multiple of 4, whatever the halves' are. */
+static void an_operand_is_asked_for_by_its_own_alignment(void **state) {
+    fixture *f = *state;
+    norma_problem problem = product(17, 42);
+    problem.part[0].out.layout.dtype = NORMA_F32;
+    problem.part[0].bias.layout = (norma_layout){NORMA_F32, 0, 1, 0};
+    EXPECT_OK(prepare(f, problem));
+    expect_alignments(&lt.last_search, 2, 2, 4);
+    EXPECT_OK(launch_shifted(f, 1, 17, (shifts){.x = 8, .weight = 2}));
+    expect_alignments(&lt.last_search, 2, 8, 16);
+    EXPECT_OK(launch_shifted(f, 1, 17, (shifts){.x = 2, .weight = 2, .bias = 4, .out = 4}));
+    expect_alignments(&lt.last_search, 2, 2, 4);
+    discard(f);
+}
+
+/* When the search has nothing for a call, what the plan found for any alignment serves it. */
+static void what_the_plan_found_serves_every_call(void **state) {
+    fixture *f = *state;
+    lt.ms[1] = 0.1f;
+    EXPECT_OK(prepare(f, product(8, 43)));
+    lt.candidates = 0;
+    EXPECT_OK(launch(f, 1, 8, 2));
+    assert_int_equal(lt.algorithm, FIRST_ALGORITHM);
+    EXPECT_OK(launch(f, 1, 5, 2));
+    assert_int_equal(lt.algorithm, FIRST_ALGORITHM);
     EXPECT_OK(launch(f, 1, 8, 0));
     assert_int_equal(lt.algorithm, FIRST_ALGORITHM + 1);
 
     /* Refused outright: an error, and the next aligned call works. */
-    lt.candidates = 0;
+    lt.refuses_other_shapes = true;
     EXPECT_FAILURE(launch(f, 1, 8, 2), NORMA_ERROR_UNSUPPORTED, "FAKE_NOT_SUPPORTED");
     EXPECT_FAILURE(launch(f, 1, 8, 2), NORMA_ERROR_UNSUPPORTED, "FAKE_NOT_SUPPORTED");
+    lt.refuses_other_shapes = false;
     EXPECT_OK(launch(f, 1, 8, 0));
+    discard(f);
+}
+
+/* A call must not find out what the plan could: addresses of least alignment that no algorithm takes are another route's. */
+static void a_product_that_calls_could_not_run_is_refused_by_the_plan(void **state) {
+    fixture *f = *state;
+    lt.least_alignment = 4;
+    EXPECT_FAILURE(prepare(f, product(8, 44)), NORMA_ERROR_UNSUPPORTED, "FAKE_NOT_SUPPORTED");
+    norma_problem problem = product(8, 44);
+    problem.x.layout.dtype = problem.part[0].weight.layout.dtype = problem.part[0].out.layout.dtype = NORMA_F32;
+    EXPECT_OK(prepare(f, problem));
     discard(f);
 }
 
@@ -453,6 +528,15 @@ static void batches_join_where_their_rows_line_up(void **state) {
     assert_int_equal(lt.b.batch, 3);
     assert_int_equal(lt.b.batch_stride, 500);
     assert_int_equal(lt.d.batch_stride, 4 * 39);
+
+    lt.refuses_batches = true;
+    lt.multiplications = 0;
+    f->problem.x.layout.batch_stride = 504;
+    EXPECT_OK(launch(f, 3, 4, 0));
+    assert_int_equal(lt.multiplications, 3);
+    assert_int_equal(lt.b.batch, 1);
+    assert_ptr_equal(lt.b_data, f->data + 1024 + 2 * 504 * 2);
+    assert_ptr_equal(lt.d_data, f->data + 4096 + 2 * 4 * 39 * 2);
     discard(f);
 }
 
@@ -565,6 +649,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_shape_is_searched_for_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(other_rows_keep_the_algorithm_if_it_serves_them, set_up, tear_down),
         cmocka_unit_test_setup_teardown(misaligned_addresses_get_an_algorithm_of_their_own, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_operand_is_asked_for_by_its_own_alignment, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_the_plan_found_serves_every_call, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_product_that_calls_could_not_run_is_refused_by_the_plan, set_up, tear_down),
         cmocka_unit_test_setup_teardown(batches_join_where_their_rows_line_up, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_the_library_does_not_take_is_unsupported, set_up, tear_down),
         cmocka_unit_test_setup_teardown(prepare_survives_every_driver_failure, set_up, tear_down),
