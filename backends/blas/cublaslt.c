@@ -1,255 +1,48 @@
-/* The kernel "linear_blas" of the CUDA backend: one product of cuBLASLt per part, summed in fp32 (fp32 operands are not
- * rounded to TF32), with the bias added before the one rounding of the output.
- *
- * It takes x with contiguous rows (or columns, in a product of a backward), W with contiguous rows or columns of x's dtype,
- * outputs with contiguous rows of x's dtype or fp32, and a contiguous bias of the output's dtype; it refuses the rest. A
- * half output whose rows are not multiples of 16 bytes takes no bias: cuBLASLt would round before it adds one (seen with
- * cuBLASLt 13.0 on an H200). prepare() searches for the fastest algorithm for the plan's largest m with aligned addresses,
- * and for one that serves any address: without one the product is refused, because a call could not be. launch() keeps the
- * former for other m where cuBLASLt allows it, else takes its first choice, so that a result depends on the shape and not
- * on what ran before; and where that has none, the latter. */
+/* What is cuBLASLt's own among the libraries of lt_vendor.h. That it rounds before it adds a bias was seen with
+ * cuBLASLt 13.0 on an H200. */
 #include "cublaslt.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "../dtype.h"
-#include "../front/step.h"
-#include "cublaslt_product.h"
-#include "matrices.h"
-
-typedef struct lt_part {
-    lt_product product; /* as last run */
-    lt_shape tuned_shape;
-    lt_candidate tuned;  /* for tuned_shape */
-    lt_candidate loose;  /* for tuned_shape at addresses of any alignment */
-    lt_candidate choice; /* for product.shape */
-    bool ready;          /* choice holds */
-} lt_part;
-
-typedef struct lt_plan {
-    lt_part part[NORMA_MAX_PARTS];
-} lt_plan;
-
-/* The device's session, opened with the newest library that works with its driver. */
-static norma_status open_session(gpu_device *device) {
-    if (device->blas) return NORMA_OK;
-    lt_session *session = calloc(1, sizeof *session);
-    if (!session) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for cuBLASLt");
-    int index = 0;
-    for (const lt_api *api; (api = lt_api_get(index)); index++) {
-        if (api->create(&session->handle) != LT_SUCCESS) continue;
-        session->api = api;
-        device->blas = session;
-        norma_log(&device->base.log, NORMA_LOG_INFO, "cuBLASLt %zu is open", api->version());
-        return NORMA_OK;
-    }
-    free(session);
-    const char *why = index ? "cuBLASLt does not start with this driver" : "libcublasLt was not found";
-    norma_log(&device->base.log, NORMA_LOG_INFO, "%s: products go through kernels of our own", why);
-    return norma_fail(NORMA_ERROR_UNSUPPORTED, "%s", why);
+static size_t version(const lt_api *api, void *handle) {
+    (void)handle;
+    return ((size_t(*)(void))api->version)();
 }
 
-static void version(gpu_device *device, char *text, size_t text_bytes) {
-    if (open_session(device) != NORMA_OK) return;
-    const lt_session *session = device->blas;
-    snprintf(text, text_bytes, ", cuBLASLt %zu", session->api->version());
+static const char *status_name(const lt_api *api, int status) {
+    return api->status_name ? ((const char *(*)(int))api->status_name)(status) : "a status";
 }
 
-static void close_session(gpu_device *device) {
-    lt_session *session = device->blas;
-    if (!session) return;
-    session->api->destroy(session->handle);
-    free(session);
-    device->blas = NULL;
-}
+static lt_libraries libraries;
 
-static int32_t lt_dtype(norma_dtype dtype) {
-    return dtype == NORMA_F16 ? LT_F16 : dtype == NORMA_BF16 ? LT_BF16 : LT_F32;
-}
-
-static const char *objection(const norma_problem *problem, const norma_part *part) {
-    const norma_layout *out = &part->out.layout, *bias = &part->bias.layout;
-    const char *why = blas_objection(problem, part);
-    if (why) return why;
-    if (bias->dtype != NORMA_NONE && bias->dtype != out->dtype) return "a bias of another dtype than the output";
-    if (bias->dtype != NORMA_NONE && bias->col_stride != 1) return "a bias that is not contiguous";
-    if (bias->dtype != NORMA_NONE && out->dtype != NORMA_F32 && (part->n % 8 != 0 || out->row_stride % 8 != 0))
-        return "a bias on a half output whose rows are not multiples of 16 bytes";
-    return NULL;
-}
-
-static lt_shape shape_of(const gpu_device *device, const norma_problem *problem, const norma_part *part) {
-    const norma_layout *weight = &part->weight.layout;
-    const bool join = blas_batches_join(problem, part);
-    const bool transposed = !blas_rows_are_contiguous(weight, part->n);
-    const bool x_transposed = blas_x_is_transposed(problem);
-    return (lt_shape){
-        .m = join ? problem->batch * problem->m : problem->m,
-        .n = part->n,
-        .k = problem->k,
-        .batch = join ? 1 : problem->batch,
-        .x_ld = x_transposed ? problem->x.layout.col_stride : problem->x.layout.row_stride,
-        .weight_ld = transposed ? weight->col_stride : weight->row_stride,
-        .out_ld = part->out.layout.row_stride,
-        .x_batch_stride = join ? 0 : problem->x.layout.batch_stride,
-        .out_batch_stride = join ? 0 : part->out.layout.batch_stride,
-        .dtype = lt_dtype(problem->x.layout.dtype),
-        .out_dtype = lt_dtype(part->out.layout.dtype),
-        .weight_transposed = transposed,
-        .x_transposed = x_transposed,
-        .accumulate = problem->accumulate,
-        .ordinal = device->ordinal,
-        .x_alignment = LT_FULL_ALIGNMENT,
-        .weight_alignment = LT_FULL_ALIGNMENT,
-        .out_alignment = LT_FULL_ALIGNMENT,
-        .bias_alignment = norma_tensor_present(&part->bias) ? LT_FULL_ALIGNMENT : 0,
-    };
-}
-
-/* The least alignments that the front lets through. */
-static lt_shape loosest(const norma_problem *problem, const norma_part *part, lt_shape shape) {
-    shape.x_alignment = (int32_t)norma_dtype_bytes(problem->x.layout.dtype);
-    shape.weight_alignment = (int32_t)norma_dtype_bytes(part->weight.layout.dtype);
-    shape.out_alignment = (int32_t)norma_dtype_bytes(part->out.layout.dtype);
-    if (shape.bias_alignment) shape.bias_alignment = (int32_t)norma_dtype_bytes(part->bias.layout.dtype);
-    return shape;
-}
-
-/* Also of a plan that prepare() gave up half way. */
-static void discard(gpu_device *device, norma_launch *launch) {
-    lt_plan *plan = launch->native;
-    for (int p = 0; p < NORMA_MAX_PARTS; p++) lt_product_destroy(device, &plan->part[p].product);
-    free(plan);
-}
-
-static norma_status prepare_part(gpu_device *device, const norma_problem *problem, const norma_part *part, lt_part *out) {
-    const char *why = objection(problem, part);
-    if (why) return norma_fail(NORMA_ERROR_UNSUPPORTED, "cuBLASLt does not take %s", why);
-    out->tuned_shape = shape_of(device, problem, part);
-    norma_status status = lt_product_create(device, &out->tuned_shape, &out->product);
-    if (!status) status = lt_product_search(device, &out->product, &out->tuned);
-    const lt_shape loose_shape = loosest(problem, part, out->tuned_shape);
-    int count = 0;
-    if (!status) status = lt_product_reshape(device, &out->product, &loose_shape);
-    if (!status) status = lt_product_candidates(device, &out->product, out->tuned.workspace_bytes, 1, &out->loose, &count);
-    return status;
-}
+const lt_vendor cublaslt_vendor = {
+    .name = "cuBLASLt",
+    .prefix = "cublasLt",
+    .sonames = {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so.11"},
+    .numbers =
+        {
+#define NUMBER(ours, theirs) [ours] = (theirs),
+            CUBLASLT_NUMBERS(NUMBER)
+#undef NUMBER
+        },
+    .algorithm_bytes = CUBLASLT_ALGORITHM_BYTES,
+    .rounds_before_bias = true,
+    .version = version,
+    .status_name = status_name,
+    .libraries = &libraries,
+};
 
 static norma_status prepare(gpu_device *device, norma_launch *launch) {
-    const norma_problem *problem = launch->problem;
-    if (!norma_problem_is_plain(problem))
-        return norma_fail(NORMA_ERROR_UNSUPPORTED, "cuBLASLt computes plain products only");
-    if (problem->flags & NORMA_BATCH_INVARIANT)
-        return norma_fail(NORMA_ERROR_UNSUPPORTED, "cuBLASLt's results depend on the number of rows");
-    norma_status status = open_session(device);
-    if (status) return status;
-    lt_plan *plan = calloc(1, sizeof *plan);
-    if (!plan) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a plan");
-    launch->native = plan;
-    for (int p = 0; !status && p < problem->parts; p++) {
-        if (problem->part[p].n == 0) continue;
-        status = prepare_part(device, problem, &problem->part[p], &plan->part[p]);
-        if (plan->part[p].tuned.workspace_bytes > launch->workspace_bytes)
-            launch->workspace_bytes = plan->part[p].tuned.workspace_bytes;
-    }
-    return status;
+    return lt_prepare(&cublaslt_vendor, device, launch);
 }
 
-/* The largest power of two up to LT_FULL_ALIGNMENT that divides the address. */
-static int32_t alignment_of(const void *address) {
-    const uintptr_t bits = (uintptr_t)address;
-    int32_t alignment = LT_FULL_ALIGNMENT;
-    while (bits % (uintptr_t)alignment != 0) alignment /= 2;
-    return alignment;
-}
-
-/* Does an algorithm that was found for another m serve the product as it is now? */
-static bool serves(const gpu_device *device, const lt_part *part, const lt_candidate *found, size_t workspace_bytes) {
-    const lt_session *session = device->blas;
-    const lt_product *product = &part->product;
-    lt_candidate checked;
-    return session->api->check(session->handle, product->operation, product->weight, product->x, product->out, product->out,
-                               &found->algorithm, &checked) == LT_SUCCESS &&
-           checked.workspace_bytes <= workspace_bytes;
-}
-
-static bool fully_aligned(const lt_shape *shape) {
-    return shape->x_alignment == LT_FULL_ALIGNMENT && shape->weight_alignment == LT_FULL_ALIGNMENT &&
-           shape->out_alignment == LT_FULL_ALIGNMENT &&
-           (shape->bias_alignment == 0 || shape->bias_alignment == LT_FULL_ALIGNMENT);
-}
-
-/* Makes the part's product fit `shape` and chooses its algorithm. */
-static norma_status adapt(gpu_device *device, lt_part *part, const lt_shape *shape, size_t workspace_bytes) {
-    part->ready = false;
-    norma_status status = lt_product_reshape(device, &part->product, shape);
-    if (status) return status;
-    part->choice = part->tuned;
-    if (!fully_aligned(shape) || !serves(device, part, &part->tuned, workspace_bytes)) {
-        int count = 0;
-        status = lt_product_candidates(device, &part->product, workspace_bytes, 1, &part->choice, &count);
-    }
-    if (status == NORMA_ERROR_UNSUPPORTED && serves(device, part, &part->loose, workspace_bytes)) {
-        part->choice = part->loose;
-        status = NORMA_OK;
-    }
-    part->ready = status == NORMA_OK;
-    return status;
-}
-
-static norma_status launch_product(gpu_device *device, const norma_launch *launch, const norma_problem *problem, int index) {
-    const norma_part *part = &problem->part[index];
-    lt_part *planned = &((lt_plan *)launch->native)->part[index];
-    const lt_operands operands = {
-        .x = gpu_view(&problem->x).data,
-        .weight = gpu_view(&part->weight).data,
-        .bias = gpu_view(&part->bias).data,
-        .out = gpu_view(&part->out).data,
-        .workspace = (char *)launch->workspace.data + launch->workspace.offset_bytes,
-        .workspace_bytes = launch->workspace_bytes,
-    };
-    lt_shape shape = shape_of(device, problem, part);
-    shape.x_alignment = alignment_of(operands.x);
-    shape.weight_alignment = alignment_of(operands.weight);
-    shape.out_alignment = alignment_of(operands.out);
-    if (shape.bias_alignment) shape.bias_alignment = alignment_of(operands.bias);
-    if (!planned->ready || memcmp(&shape, &planned->product.shape, sizeof shape) != 0) {
-        const norma_status status = adapt(device, planned, &shape, launch->workspace_bytes);
-        if (status) return status;
-    }
-    norma_log(&device->base.log, NORMA_LOG_DEBUG, "cublasLtMatmul: m %lld, n %lld, k %lld, batch %lld, workspace %zu bytes",
-              (long long)shape.m, (long long)shape.n, (long long)shape.k, (long long)shape.batch, launch->workspace_bytes);
-    return lt_product_run(device, &planned->product, &planned->choice.algorithm, &operands, device->stream);
-}
-
-/* A batch that does not join, and that the library refuses, is as many products of the kind that the plan was made for. */
-static norma_status launch_part(gpu_device *device, const norma_launch *launch, int index) {
-    const norma_problem *problem = launch->problem;
-    norma_status status = launch_product(device, launch, problem, index);
-    if (status != NORMA_ERROR_UNSUPPORTED || problem->batch == 1) return status;
-    status = NORMA_OK;
-    for (int64_t batch = 0; !status && batch < problem->batch; batch++) {
-        norma_problem one;
-        norma_problem_slice(problem, batch, 1, 0, problem->m, &one);
-        status = launch_product(device, launch, &one, index);
-    }
-    return status;
-}
-
-static norma_status launch(gpu_device *device, const norma_launch *launch_data) {
-    norma_status status = NORMA_OK;
-    for (int p = 0; !status && p < launch_data->problem->parts; p++)
-        if (launch_data->problem->part[p].n > 0) status = launch_part(device, launch_data, p);
-    return status;
+static void append_version(gpu_device *device, char *text, size_t text_bytes) {
+    lt_version(&cublaslt_vendor, device, text, text_bytes);
 }
 
 const gpu_operation cublaslt_linear = {
     .kernel = NORMA_KERNEL_LINEAR_BLAS,
     .prepare = prepare,
-    .launch = launch,
-    .discard = discard,
-    .close = close_session,
-    .version = version,
+    .launch = lt_launch,
+    .discard = lt_discard,
+    .close = lt_close,
+    .version = append_version,
 };

@@ -1,10 +1,11 @@
-/* The kernel "linear_blas" of the HIP backend: one product of rocBLAS per part, summed in fp32 without atomics, so that a
- * result depends on the shape alone. It takes no bias, which rocBLAS could only add to what is rounded already, and sizes of
- * up to 2^31 - 1. The library is opened by soname from the system's search path; a handle keeps its own workspace. */
+/* One product of rocBLAS per part, summed in fp32 without atomics, so that a result depends on the shape alone. It takes no
+ * bias, which rocBLAS could only add to what is rounded already, and sizes of up to 2^31 - 1. The library is opened by
+ * soname from the system's search path; a handle keeps its own workspace. */
 #include "rocblas.h"
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,7 +51,7 @@ static norma_status check(int status, const char *call) {
 
 /* The device's handle. */
 static norma_status open_handle(gpu_device *device) {
-    if (device->blas) return NORMA_OK;
+    if (device->rocblas) return NORMA_OK;
     pthread_once(&load_once, load);
     if (!loaded) return norma_fail(NORMA_ERROR_UNSUPPORTED, "librocblas was not found");
     void *handle;
@@ -60,13 +61,13 @@ static norma_status open_handle(gpu_device *device) {
     if (status)
         api.destroy(handle);
     else
-        device->blas = handle;
+        device->rocblas = handle;
     return status;
 }
 
 static void close_handle(gpu_device *device) {
-    if (device->blas) api.destroy(device->blas);
-    device->blas = NULL;
+    if (device->rocblas) api.destroy(device->rocblas);
+    device->rocblas = NULL;
 }
 
 static const char *objection(const norma_problem *problem, const norma_part *part) {
@@ -115,21 +116,28 @@ static norma_status multiply(const gpu_device *device, const norma_problem *prob
     const int32_t x_ld = (int32_t)(x_transposed ? x->col_stride : x->row_stride);
     const float one = 1.0f, kept = problem->accumulate ? 1.0f : 0.0f;
     void *const to = gpu_view(&part->out).data;
-    return check(api.multiply(device->blas, transposed ? ROC_TRANSPOSED : ROC_NONE, x_transposed ? ROC_TRANSPOSED : ROC_NONE,
-                              (int32_t)part->n, (int32_t)m, (int32_t)problem->k, &one, gpu_view(&part->weight).data, dtype,
-                              (int32_t)(transposed ? weight->col_stride : weight->row_stride), 0, gpu_view(&problem->x).data,
-                              dtype, x_ld, join ? 0 : x->batch_stride, &kept, to, out_dtype, out_ld,
-                              join ? 0 : out->batch_stride, to, out_dtype, out_ld, join ? 0 : out->batch_stride,
-                              (int32_t)batch, ROC_F32, ROC_ALGORITHM_STANDARD, 0, 0),
-                 "rocblas_gemm_strided_batched_ex");
+    return check(
+        api.multiply(device->rocblas, transposed ? ROC_TRANSPOSED : ROC_NONE, x_transposed ? ROC_TRANSPOSED : ROC_NONE,
+                     (int32_t)part->n, (int32_t)m, (int32_t)problem->k, &one, gpu_view(&part->weight).data, dtype,
+                     (int32_t)(transposed ? weight->col_stride : weight->row_stride), 0, gpu_view(&problem->x).data, dtype,
+                     x_ld, join ? 0 : x->batch_stride, &kept, to, out_dtype, out_ld, join ? 0 : out->batch_stride, to,
+                     out_dtype, out_ld, join ? 0 : out->batch_stride, (int32_t)batch, ROC_F32, ROC_ALGORITHM_STANDARD, 0, 0),
+        "rocblas_gemm_strided_batched_ex");
 }
 
 static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
     const norma_problem *problem = launch->problem;
-    norma_status status = check(api.set_stream(device->blas, device->stream), "rocblas_set_stream");
+    norma_status status = check(api.set_stream(device->rocblas, device->stream), "rocblas_set_stream");
     for (int p = 0; !status && p < problem->parts; p++)
         if (problem->part[p].n > 0) status = multiply(device, problem, &problem->part[p]);
     return status;
+}
+
+static void version(gpu_device *device, char *text, size_t text_bytes) {
+    char number[64];
+    if (open_handle(device) != NORMA_OK || api.version(number, sizeof number) != ROC_SUCCESS) return;
+    const size_t used = strlen(text);
+    snprintf(text + used, text_bytes - used, ", rocBLAS %s", number);
 }
 
 const gpu_operation rocblas_linear = {
@@ -137,4 +145,5 @@ const gpu_operation rocblas_linear = {
     .prepare = prepare,
     .launch = enqueue,
     .close = close_handle,
+    .version = version,
 };

@@ -1,4 +1,4 @@
-/* NORMA_OP_LINEAR by AMD's rocBLAS, found at run time: the kernel "linear_blas" of the HIP backend. */
+/* AMD's rocBLAS as an operation for the kernel "linear_blas"; amd_linear.h has the one that the HIP backend uses. */
 #ifndef NORMA_BLAS_ROCBLAS_H
 #define NORMA_BLAS_ROCBLAS_H
 

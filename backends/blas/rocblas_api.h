@@ -3,6 +3,7 @@
 #ifndef NORMA_BLAS_ROCBLAS_API_H
 #define NORMA_BLAS_ROCBLAS_API_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* rocblas_status, rocblas_operation, rocblas_datatype, rocblas_gemm_algo and rocblas_atomics_mode. */
@@ -25,6 +26,7 @@ enum {
     X(destroy, rocblas_destroy_handle, int, (void *handle))                                                               \
     X(set_stream, rocblas_set_stream, int, (void *handle, void *stream))                                                  \
     X(set_atomics, rocblas_set_atomics_mode, int, (void *handle, int mode))                                               \
+    X(version, rocblas_get_version_string, int, (char *text, size_t bytes))                                               \
     X(status_name, rocblas_status_to_string, const char *, (int status))                                                  \
     X(multiply, rocblas_gemm_strided_batched_ex, int,                                                                     \
       (void *handle, int a_operation, int b_operation, int32_t m, int32_t n, int32_t k, const void *alpha, const void *a, \

@@ -36,7 +36,7 @@ typedef struct gpu_device {
     struct gpu_function *functions; /* kernels found so far */
     int function_count;
     uintptr_t known[GPU_KNOWN_ADDRESSES]; /* that the driver has confirmed, see address.c */
-    void *blas;                           /* the vendor library's handle and what goes with it */
+    void *lt, *rocblas;                   /* what backends/blas keeps of the vendor's libraries */
 } gpu_device;
 
 /* One kernel launch, ready but for its arguments. */

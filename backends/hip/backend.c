@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 #include "../backend_list.h"
-#include "../blas/rocblas.h"
+#include "../blas/amd_linear.h"
 #include "../gpu/device.h"
 #include "driver.h"
 #include "images.h"
@@ -40,7 +40,7 @@ static const gpu_platform platform = {
     .images = hip_images,
     .image_count = HIP_IMAGE_COUNT,
     .linear_skinny = &gpu_rmsnorm_linear_skinny_units,
-    .linear_blas = &rocblas_linear,
+    .linear_blas = &amd_linear,
     .driver = hip_driver,
     .arch = arch,
     .version = version,

@@ -2,6 +2,7 @@
 #include "rocblas_stand_in.h"
 
 #include <stddef.h>
+#include <stdio.h>
 
 #include "blas/rocblas_api.h"
 
@@ -23,6 +24,10 @@ EXPORT int rocblas_destroy_handle(void *handle) {
     (void)handle;
     state.live_handles--;
     return ROC_SUCCESS;
+}
+
+EXPORT int rocblas_get_version_string(char *text, size_t bytes) {
+    return snprintf(text, bytes, "4.5.6.stand-in") < (int)bytes ? ROC_SUCCESS : ROC_MEMORY_ERROR;
 }
 
 EXPORT int rocblas_set_stream(void *handle, void *stream) {

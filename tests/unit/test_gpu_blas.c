@@ -3,9 +3,16 @@
 #include <stdlib.h>
 
 #include "blas/cublaslt.h"
-#include "blas/cublaslt_product.h"
+#include "blas/lt_product.h"
 #include "expect.h"
 #include "gpu_fake_driver.h"
+
+/* Its numbers by our names. */
+enum {
+#define NUMBER(ours, theirs) CU_##ours = (theirs),
+    CUBLASLT_NUMBERS(NUMBER)
+#undef NUMBER
+};
 
 enum { MAX_ALGORITHMS = 8, FIRST_ALGORITHM = 100 };
 
@@ -21,6 +28,12 @@ typedef struct fake_operation {
     uint32_t epilogue;
     const void *bias;
 } fake_operation;
+
+/* As the library lays out what it finds. */
+typedef struct fake_candidate {
+    uint64_t algorithm[CUBLASLT_ALGORITHM_BYTES / sizeof(uint64_t)];
+    lt_found found;
+} fake_candidate;
 
 typedef struct fake_search {
     uint64_t workspace_bytes;
@@ -50,12 +63,11 @@ static struct {
     fake_search first_search, last_search;
 } lt;
 
-static size_t lt_version(void) {
-    return 0;
+static void lt_version(void) {
 }
 
-static const char *lt_status_name(int status) {
-    return status == LT_NOT_SUPPORTED ? "FAKE_NOT_SUPPORTED" : "FAKE_FAILURE";
+static const char *status_name(int status) {
+    return status == CU_LT_NOT_SUPPORTED ? "FAKE_NOT_SUPPORTED" : "FAKE_FAILURE";
 }
 
 static int hand_out(void **out, size_t bytes) {
@@ -77,20 +89,20 @@ static int lt_create(void **out_handle) {
 }
 
 static int operation_create(void **out_operation, int compute, int scale_dtype) {
-    assert_int_equal(compute, LT_COMPUTE_F32);
-    assert_int_equal(scale_dtype, LT_F32);
+    assert_int_equal(compute, CU_LT_COMPUTE_F32);
+    assert_int_equal(scale_dtype, CU_LT_F32);
     return hand_out(out_operation, sizeof(fake_operation));
 }
 
 static int operation_set(void *object, int attribute, const void *value, size_t bytes) {
     fake_operation *operation = object;
-    void *const field = attribute == LT_OPERATION_TRANSPOSE_A   ? (void *)&operation->transposed
-                        : attribute == LT_OPERATION_TRANSPOSE_B ? (void *)&operation->x_transposed
-                        : attribute == LT_OPERATION_EPILOGUE    ? (void *)&operation->epilogue
-                        : attribute == LT_OPERATION_BIAS        ? (void *)&operation->bias
-                                                                : NULL;
+    void *const field = attribute == CU_LT_OPERATION_TRANSPOSE_A   ? (void *)&operation->transposed
+                        : attribute == CU_LT_OPERATION_TRANSPOSE_B ? (void *)&operation->x_transposed
+                        : attribute == CU_LT_OPERATION_EPILOGUE    ? (void *)&operation->epilogue
+                        : attribute == CU_LT_OPERATION_BIAS        ? (void *)&operation->bias
+                                                                   : NULL;
     assert_non_null(field);
-    assert_int_equal(bytes, attribute == LT_OPERATION_BIAS ? sizeof(void *) : sizeof(int32_t));
+    assert_int_equal(bytes, attribute == CU_LT_OPERATION_BIAS ? sizeof(void *) : sizeof(int32_t));
     memcpy(field, value, bytes);
     return LT_SUCCESS;
 }
@@ -104,13 +116,13 @@ static int matrix_create(void **out_matrix, int dtype, uint64_t rows, uint64_t c
 
 static int matrix_set(void *object, int attribute, const void *value, size_t bytes) {
     fake_matrix *matrix = object;
-    void *const field = attribute == LT_MATRIX_ROWS           ? (void *)&matrix->rows
-                        : attribute == LT_MATRIX_COLS         ? (void *)&matrix->cols
-                        : attribute == LT_MATRIX_BATCH        ? (void *)&matrix->batch
-                        : attribute == LT_MATRIX_BATCH_STRIDE ? (void *)&matrix->batch_stride
-                                                              : NULL;
+    void *const field = attribute == CU_LT_MATRIX_ROWS           ? (void *)&matrix->rows
+                        : attribute == CU_LT_MATRIX_COLS         ? (void *)&matrix->cols
+                        : attribute == CU_LT_MATRIX_BATCH        ? (void *)&matrix->batch
+                        : attribute == CU_LT_MATRIX_BATCH_STRIDE ? (void *)&matrix->batch_stride
+                                                                 : NULL;
     assert_non_null(field);
-    assert_int_equal(bytes, attribute == LT_MATRIX_BATCH ? sizeof(int32_t) : sizeof(int64_t));
+    assert_int_equal(bytes, attribute == CU_LT_MATRIX_BATCH ? sizeof(int32_t) : sizeof(int64_t));
     memcpy(field, value, bytes);
     return LT_SUCCESS;
 }
@@ -121,20 +133,21 @@ static int search_create(void **out_search) {
 
 static int search_set(void *object, int attribute, const void *value, size_t bytes) {
     fake_search *search = object;
-    void *const field = attribute == LT_SEARCH_WORKSPACE_BYTES ? (void *)&search->workspace_bytes
-                        : attribute == LT_SEARCH_REDUCTIONS    ? (void *)&search->reductions
-                                                            : (void *)&search->alignment[attribute - LT_SEARCH_ALIGNMENT_A];
+    void *const field = attribute == CU_LT_SEARCH_WORKSPACE_BYTES ? (void *)&search->workspace_bytes
+                        : attribute == CU_LT_SEARCH_REDUCTIONS
+                            ? (void *)&search->reductions
+                            : (void *)&search->alignment[attribute - CU_LT_SEARCH_ALIGNMENT_A];
     memcpy(field, value, bytes);
     return LT_SUCCESS;
 }
 
 static uint32_t element_bytes(int dtype) {
-    return dtype == LT_F32 ? 4 : 2;
+    return dtype == CU_LT_F32 ? 4 : 2;
 }
 
 /* An alignment that no address of a matrix can be short of is a mistake of the caller's, as it is to the real library. */
 static int search(void *handle, void *operation, void *a, void *b, void *c, void *d, void *object, int wanted,
-                  lt_candidate *out_candidates, int *out_count) {
+                  void *out_candidates, int *out_count) {
     (void)handle;
     assert_ptr_equal(c, d);
     lt.searches++;
@@ -144,38 +157,38 @@ static int search(void *handle, void *operation, void *a, void *b, void *c, void
     const fake_matrix *const matrices[] = {a, b, c, d};
     const fake_operation *const asked = operation;
     for (int i = 0; i < 4; i++)
-        if (lt.last_search.alignment[i] < element_bytes(matrices[i]->dtype)) return LT_INVALID_VALUE;
-    if (asked->epilogue && (uintptr_t)asked->bias % element_bytes(matrices[3]->dtype) != 0) return LT_INVALID_VALUE;
+        if (lt.last_search.alignment[i] < element_bytes(matrices[i]->dtype)) return CU_LT_INVALID_VALUE;
+    if (asked->epilogue && (uintptr_t)asked->bias % element_bytes(matrices[3]->dtype) != 0) return CU_LT_INVALID_VALUE;
     for (int i = 0; i < 4; i++)
-        if (lt.last_search.alignment[i] < lt.least_alignment) return LT_NOT_SUPPORTED;
-    if (lt.refuses_batches && matrices[1]->batch > 1) return LT_NOT_SUPPORTED;
+        if (lt.last_search.alignment[i] < lt.least_alignment) return CU_LT_NOT_SUPPORTED;
+    if (lt.refuses_batches && matrices[1]->batch > 1) return CU_LT_NOT_SUPPORTED;
     for (int i = 0; i < lt.candidates && *out_count < wanted; i++) {
         if (lt.workspace_bytes[i] > lt.last_search.workspace_bytes) continue;
-        out_candidates[(*out_count)++] =
-            (lt_candidate){.algorithm.data = {(uint64_t)(FIRST_ALGORITHM + i)}, .workspace_bytes = lt.workspace_bytes[i]};
+        ((fake_candidate *)out_candidates)[(*out_count)++] =
+            (fake_candidate){.algorithm = {(uint64_t)(FIRST_ALGORITHM + i)}, .found.workspace_bytes = lt.workspace_bytes[i]};
     }
-    return *out_count ? LT_SUCCESS : LT_NOT_SUPPORTED;
+    return *out_count ? LT_SUCCESS : CU_LT_NOT_SUPPORTED;
 }
 
-static int check(void *handle, void *operation, void *a, void *b, void *c, void *d, const lt_algorithm *algorithm,
-                 lt_candidate *out_candidate) {
+static int check(void *handle, void *operation, void *a, void *b, void *c, void *d, const void *algorithm,
+                 void *out_candidate) {
     (void)handle, (void)operation, (void)a, (void)c, (void)d;
-    if (lt.refuses_batches && ((const fake_matrix *)b)->batch > 1) return LT_NOT_SUPPORTED;
-    *out_candidate =
-        (lt_candidate){.algorithm = *algorithm, .workspace_bytes = lt.workspace_bytes[algorithm->data[0] - FIRST_ALGORITHM]};
-    return lt.refuses_other_shapes ? LT_NOT_SUPPORTED : LT_SUCCESS;
+    if (lt.refuses_batches && ((const fake_matrix *)b)->batch > 1) return CU_LT_NOT_SUPPORTED;
+    const uint64_t index = *(const uint64_t *)algorithm - FIRST_ALGORITHM;
+    ((fake_candidate *)out_candidate)->found = (lt_found){.workspace_bytes = lt.workspace_bytes[index]};
+    return lt.refuses_other_shapes ? CU_LT_NOT_SUPPORTED : LT_SUCCESS;
 }
 
 static int multiply(void *handle, void *operation, const void *alpha, const void *a, void *a_matrix, const void *b,
                     void *b_matrix, const void *beta, const void *c, void *c_matrix, void *d, void *d_matrix,
-                    const lt_algorithm *algorithm, void *workspace, size_t workspace_bytes, void *stream) {
+                    const void *algorithm, void *workspace, size_t workspace_bytes, void *stream) {
     (void)handle, (void)workspace_bytes;
     assert_true(*(const float *)alpha == 1.0f);
     assert_ptr_equal(c, d);
     assert_ptr_equal(c_matrix, d_matrix);
-    const int index = (int)algorithm->data[0] - FIRST_ALGORITHM;
+    const int index = (int)*(const uint64_t *)algorithm - FIRST_ALGORITHM;
     if (lt.multiply_status) return lt.multiply_status;
-    if (lt.refuses[index]) return LT_NOT_SUPPORTED;
+    if (lt.refuses[index]) return CU_LT_NOT_SUPPORTED;
     lt.multiplications++;
     lt.operation = *(fake_operation *)operation;
     lt.a = *(fake_matrix *)a_matrix;
@@ -187,14 +200,14 @@ static int multiply(void *handle, void *operation, const void *alpha, const void
     lt.d_data = d;
     lt.workspace = workspace;
     lt.stream = stream;
-    lt.algorithm = (int)algorithm->data[0];
+    lt.algorithm = (int)*(const uint64_t *)algorithm;
     fake_gpu.elapsed_ms = lt.ms[index];
     return LT_SUCCESS;
 }
 
 static const lt_api api = {
     .version = lt_version,
-    .status_name = lt_status_name,
+    .status_name = (void (*)(void))status_name,
     .create = lt_create,
     .destroy = take_back,
     .operation_create = operation_create,
@@ -244,9 +257,10 @@ static int set_up(void **state) {
     EXPECT_OK(fake_gpu_context(NULL, &f->context));
     lt_session *session = calloc(1, sizeof *session);
     assert_non_null(session);
+    session->vendor = &cublaslt_vendor;
     session->api = &api;
     lt_create(&session->handle);
-    ((gpu_device *)f->context->device)->blas = session;
+    ((gpu_device *)f->context->device)->lt = session;
     void *data;
     EXPECT_OK(norma_alloc(f->context, 1 << 16, &data));
     f->data = data;
@@ -319,11 +333,11 @@ static void transposed_weight_and_bias(void **state) {
     problem.part[0].bias.layout = (norma_layout){NORMA_BF16, 0, 1, 0};
     EXPECT_OK(prepare(f, problem));
     EXPECT_OK(launch(f, 1, 8, 0));
-    expect_matrix(&lt.a, LT_BF16, 64, 32, 80);
-    expect_matrix(&lt.b, LT_BF16, 64, 8, 64);
-    expect_matrix(&lt.d, LT_BF16, 32, 8, 32);
-    assert_int_equal(lt.operation.transposed, LT_TRANSPOSED);
-    assert_int_equal(lt.operation.epilogue, LT_EPILOGUE_BIAS);
+    expect_matrix(&lt.a, CU_LT_BF16, 64, 32, 80);
+    expect_matrix(&lt.b, CU_LT_BF16, 64, 8, 64);
+    expect_matrix(&lt.d, CU_LT_BF16, 32, 8, 32);
+    assert_int_equal(lt.operation.transposed, CU_LT_TRANSPOSED);
+    assert_int_equal(lt.operation.epilogue, CU_LT_EPILOGUE_BIAS);
     assert_ptr_equal(lt.operation.bias, f->data + 3072);
     assert_ptr_equal(lt.a_data, f->data + 2048);
     assert_ptr_equal(lt.b_data, f->data + 1024);
@@ -340,8 +354,8 @@ static void row_major_weight_and_fp32_output(void **state) {
     problem.part[0].out.layout = (norma_layout){NORMA_F32, 50, 1, 0};
     EXPECT_OK(prepare(f, problem));
     EXPECT_OK(launch(f, 1, 8, 0));
-    expect_matrix(&lt.a, LT_BF16, 33, 64, 40);
-    expect_matrix(&lt.d, LT_F32, 33, 8, 50);
+    expect_matrix(&lt.a, CU_LT_BF16, 33, 64, 40);
+    expect_matrix(&lt.d, CU_LT_F32, 33, 8, 50);
     assert_int_equal(lt.operation.transposed, 0);
     assert_int_equal(lt.operation.epilogue, 0);
     assert_true(lt.old == 0);
@@ -360,11 +374,11 @@ static void product_that_sums_over_rows(void **state) {
     EXPECT_OK(prepare(f, problem));
     f->problem.k = 90;
     EXPECT_OK(launch(f, 1, 37, 0));
-    expect_matrix(&lt.a, LT_BF16, 48, 90, 56);
-    expect_matrix(&lt.b, LT_BF16, 37, 90, 40);
-    expect_matrix(&lt.d, LT_BF16, 48, 37, 48);
+    expect_matrix(&lt.a, CU_LT_BF16, 48, 90, 56);
+    expect_matrix(&lt.b, CU_LT_BF16, 37, 90, 40);
+    expect_matrix(&lt.d, CU_LT_BF16, 48, 37, 48);
     assert_int_equal(lt.operation.transposed, 0);
-    assert_int_equal(lt.operation.x_transposed, LT_TRANSPOSED);
+    assert_int_equal(lt.operation.x_transposed, CU_LT_TRANSPOSED);
     assert_true(lt.old == 1);
     discard(f);
 
@@ -398,7 +412,7 @@ static void the_fastest_candidate_is_kept(void **state) {
     lt.workspace_bytes[2] = (size_t)64 << 20;
     EXPECT_OK(prepare(f, product(8, 35)));
     assert_int_equal(lt.first_search.workspace_bytes, 32 << 20);
-    assert_int_equal(lt.first_search.reductions, LT_REDUCE_IN_COMPUTE_TYPE);
+    assert_int_equal(lt.first_search.reductions, CU_LT_REDUCE_IN_COMPUTE_TYPE);
     expect_alignments(&lt.first_search, 16, 16, 16);
     assert_int_equal(f->launch.workspace_bytes, 12345);
     assert_int_equal(fake_gpu.live_blocks, 1); /* the fixture's: nothing that was timed on is left */
@@ -429,8 +443,8 @@ static void other_rows_keep_the_algorithm_if_it_serves_them(void **state) {
     EXPECT_OK(prepare(f, product(8, 37)));
     const int searches = lt.searches;
     EXPECT_OK(launch(f, 1, 5, 0));
-    expect_matrix(&lt.b, LT_BF16, 64, 5, 64);
-    expect_matrix(&lt.d, LT_BF16, 37, 5, 37);
+    expect_matrix(&lt.b, CU_LT_BF16, 64, 5, 64);
+    expect_matrix(&lt.d, CU_LT_BF16, 37, 5, 37);
     assert_int_equal(lt.algorithm, FIRST_ALGORITHM + 1);
     assert_int_equal(lt.searches, searches);
 

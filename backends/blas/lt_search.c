@@ -8,12 +8,11 @@
 
 #include "../dtype.h"
 #include "../front/normals.h"
-#include "cublaslt_product.h"
+#include "lt_product.h"
 
-#define MAX_CANDIDATES 32
-#define FINALISTS      4
-#define FINAL_RUNS     5
-#define BUDGET_MS      100 /* of timed runs, after which no further candidates enter the race */
+#define FINALISTS  4
+#define FINAL_RUNS 5
+#define BUDGET_MS  100 /* of timed runs, after which no further candidates enter the race */
 
 /* ---- What the process has found so far ---- */
 
@@ -63,15 +62,11 @@ typedef struct test_bench {
 
 #define PATTERN_VALUES 65536
 
-static norma_dtype dtype_of(int32_t lt_dtype) {
-    return lt_dtype == LT_F16 ? NORMA_F16 : lt_dtype == LT_BF16 ? NORMA_BF16 : NORMA_F32;
-}
-
 /* Allocates `count` values and fills them by doubling what is there. */
-static norma_status allocate(gpu_device *device, int32_t lt_dtype, int64_t count, const void *pattern, void *stream,
+static norma_status allocate(gpu_device *device, int32_t dtype, int64_t count, const void *pattern, void *stream,
                              void **out_data) {
     const gpu_driver *driver = device->driver;
-    const size_t width = norma_dtype_bytes(dtype_of(lt_dtype));
+    const size_t width = norma_dtype_bytes((norma_dtype)dtype);
     size_t bytes;
     if (__builtin_mul_overflow((size_t)count, width, &bytes))
         return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "a product of this size cannot be timed");
@@ -120,7 +115,7 @@ static norma_status fill_bench(gpu_device *device, const lt_shape *shape, const 
 static norma_status open_bench(gpu_device *device, const lt_shape *shape, size_t workspace_bytes, test_bench *bench) {
     void *pattern = malloc(PATTERN_VALUES * sizeof(float)); /* of whatever dtype; the widest fits */
     if (!pattern) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory to time a product with");
-    norma_normals_fill(pattern, dtype_of(shape->dtype), PATTERN_VALUES);
+    norma_normals_fill(pattern, (norma_dtype)shape->dtype, PATTERN_VALUES);
     const norma_status status = fill_bench(device, shape, pattern, workspace_bytes, bench);
     free(pattern);
     return status;
@@ -134,7 +129,7 @@ static norma_status time_once(gpu_device *device, const lt_product *product, con
                                   bench->out, bench->workspace, candidate->workspace_bytes};
     norma_status status = GPU_CALL(driver, event_record, bench->start, bench->stream);
     if (status) return status;
-    status = lt_product_run(device, product, &candidate->algorithm, &operands, bench->stream);
+    status = lt_product_run(device, product, candidate, &operands, bench->stream);
     if (status) {
         *out_ms = INFINITY;
         return status == NORMA_ERROR_DEVICE_LOST ? status : NORMA_OK;
@@ -173,7 +168,7 @@ static void sort_candidates(lt_candidate *candidates, float *ms, int count) {
 /* Moves the fastest candidate to the front. */
 static norma_status race(gpu_device *device, const lt_product *product, const test_bench *bench, lt_candidate *candidates,
                          int count) {
-    float ms[MAX_CANDIDATES], spent_ms = 0;
+    float ms[LT_MAX_CANDIDATES], spent_ms = 0;
     norma_status status = NORMA_OK;
     int started = 0;
     for (; !status && started < count && spent_ms < BUDGET_MS; started++) {
@@ -191,14 +186,17 @@ static norma_status race(gpu_device *device, const lt_product *product, const te
         status = time_candidate(device, product, bench, &candidates[i], FINAL_RUNS, &ms[i]);
     if (status) return status;
     sort_candidates(candidates, ms, finalists);
-    return ms[0] < INFINITY ? NORMA_OK : norma_fail(NORMA_ERROR_UNSUPPORTED, "no algorithm of cuBLASLt ran this product");
+    return ms[0] < INFINITY
+               ? NORMA_OK
+               : norma_fail(NORMA_ERROR_UNSUPPORTED, "no algorithm of %s ran this product", product->shape.vendor->name);
 }
 
 norma_status lt_product_search(gpu_device *device, const lt_product *product, lt_candidate *out_choice) {
     if (recall(&product->shape, out_choice)) return NORMA_OK;
-    lt_candidate candidates[MAX_CANDIDATES];
+    lt_candidate candidates[LT_MAX_CANDIDATES];
     int count = 0;
-    norma_status status = lt_product_candidates(device, product, LT_MAX_WORKSPACE_BYTES, MAX_CANDIDATES, candidates, &count);
+    norma_status status =
+        lt_product_candidates(device, product, LT_MAX_WORKSPACE_BYTES, LT_MAX_CANDIDATES, candidates, &count);
     if (status) return status;
     size_t workspace_bytes = 0;
     for (int i = 0; i < count; i++)
