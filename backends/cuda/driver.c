@@ -3,8 +3,6 @@
 #include "driver.h"
 
 #include <dlfcn.h>
-#include <pthread.h>
-#include <stdio.h>
 
 static const gpu_symbol symbols[GPU_FUNCTION_COUNT] = {
     [GPU_FN_init] = {"cuInit", 2000, NULL},
@@ -75,19 +73,8 @@ static void *resolve(void *library, const gpu_symbol *symbol) {
     return dlsym(library, symbol->exported ? symbol->exported : symbol->name);
 }
 
-static pthread_once_t load_once = PTHREAD_ONCE_INIT;
-static gpu_driver loaded;
-static bool usable;
-static char reason[128];
-
-static void load(void) {
-    static const char *const sonames[] = {"libcuda.so.1", NULL};
-    usable = gpu_driver_load(&loaded, sonames, symbols, resolve, reason, sizeof reason);
-}
-
 const gpu_driver *cuda_driver(char *why, size_t why_bytes) {
-    pthread_once(&load_once, load);
-    if (usable) return &loaded;
-    snprintf(why, why_bytes, "%s", reason);
-    return NULL;
+    static const char *const sonames[] = {"libcuda.so.1", NULL};
+    static gpu_driver_library library = {.sonames = sonames, .symbols = symbols, .resolve = resolve};
+    return gpu_driver_get(&library, why, why_bytes);
 }

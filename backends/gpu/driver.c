@@ -3,6 +3,7 @@
 #include "driver.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -27,22 +28,32 @@ static void *open_first(const char *const *sonames) {
     return NULL;
 }
 
-bool gpu_driver_load(gpu_driver *driver, const char *const *sonames, const gpu_symbol *symbols, gpu_resolve_fn resolve,
-                     char *why, size_t why_bytes) {
-    void *library = open_first(sonames);
-    if (!library) {
-        snprintf(why, why_bytes, "no driver: %s was not found", sonames[0]);
+static bool load(gpu_driver_library *library) {
+    gpu_driver *driver = &library->driver;
+    void *const opened = open_first(library->sonames);
+    if (!opened) {
+        snprintf(library->why, sizeof library->why, "no driver: %s was not found", library->sonames[0]);
         return false;
     }
-    memset(driver, 0, sizeof *driver);
-    driver->symbols = symbols;
-    for (int i = 0; i < GPU_FUNCTION_COUNT; i++) {
-        void *address = resolve(library, &symbols[i]);
-        if (!address && members[i].required) {
-            snprintf(why, why_bytes, "the driver is too old: it has no %s", symbols[i].name);
-            return false;
-        }
+    driver->symbols = library->symbols;
+    const char *missing = NULL;
+    for (int i = 0; !missing && i < GPU_FUNCTION_COUNT; i++) {
+        void *address = library->resolve(opened, &library->symbols[i]);
+        if (!address && members[i].required) missing = library->symbols[i].name;
         memcpy((char *)driver + members[i].offset, &address, sizeof address);
     }
-    return true;
+    if (!missing && library->adapt) missing = library->adapt(driver);
+    if (missing) snprintf(library->why, sizeof library->why, "the driver is too old: it has no %s", missing);
+    return !missing;
+}
+
+const gpu_driver *gpu_driver_get(gpu_driver_library *library, char *why, size_t why_bytes) {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&lock);
+    if (!library->tried) library->usable = load(library);
+    library->tried = true;
+    pthread_mutex_unlock(&lock);
+    if (library->usable) return &library->driver;
+    snprintf(why, why_bytes, "%s", library->why);
+    return NULL;
 }

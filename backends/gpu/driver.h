@@ -89,10 +89,24 @@ typedef struct gpu_driver {
 /* Finds one function in an opened library; NULL if it is not there. */
 typedef void *(*gpu_resolve_fn)(void *library, const gpu_symbol *symbol);
 
-/* Opens the first of `sonames` (NULL ends the list) that the system's search path has, and fills the table. The library
- * stays open for the life of the process, as drivers cannot be unloaded safely. On failure says in `why` what is missing. */
-bool gpu_driver_load(gpu_driver *driver, const char *const *sonames, const gpu_symbol *symbols, gpu_resolve_fn resolve,
-                     char *why, size_t why_bytes);
+/* A driver's library and the process's table of its functions. */
+typedef struct gpu_driver_library {
+    const char *const *sonames; /* newest first; NULL ends the list */
+    const gpu_symbol *symbols;
+    gpu_resolve_fn resolve;
+
+    /* Replaces functions that only resemble those of the table; NULL, or the name of one that is missing. May be NULL. */
+    const char *(*adapt)(gpu_driver *driver);
+
+    /* gpu_driver_get()'s own. */
+    bool tried, usable;
+    gpu_driver driver;
+    char why[128];
+} gpu_driver_library;
+
+/* The table. The first call in the process opens the first of the sonames that the system's search path has, which stays
+ * open, as drivers cannot be unloaded safely. NULL, with what is missing in `why`, if there is no usable library. */
+const gpu_driver *gpu_driver_get(gpu_driver_library *library, char *why, size_t why_bytes);
 
 /* Turns a driver's result into a status and a sentence that names the call. */
 norma_status gpu_check(const gpu_driver *driver, int result, gpu_function_id function);

@@ -9,7 +9,6 @@
 
 #include <ctype.h>
 #include <dlfcn.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -102,49 +101,38 @@ static int context_set(void *context) {
     return native.device_set((int)(uintptr_t)context - 1);
 }
 
-/* Keeps the table's native function `member` as `kept`, and puts the function of the same name here in its place. */
-#define ADAPT(kept, member)                                       \
-    do {                                                          \
-        memcpy(&native.kept, &loaded.member, sizeof native.kept); \
-        loaded.member = member;                                   \
-    } while (0)
-
-static pthread_once_t load_once = PTHREAD_ONCE_INIT;
-static gpu_driver loaded;
-static bool usable;
-static char reason[128];
-
-static void *resolve(void *library, const gpu_symbol *symbol) {
+static void *resolve(void *opened, const gpu_symbol *symbol) {
     static const char *const versions[] = {"hipGetDevicePropertiesR0600", "hipGetDeviceProperties"};
     for (size_t i = 0; !native.properties && i < sizeof versions / sizeof *versions; i++) {
-        void *const address = dlsym(library, versions[i]);
+        void *const address = dlsym(opened, versions[i]);
         memcpy(&native.properties, &address, sizeof address);
     }
-    return symbol->name ? dlsym(library, symbol->name) : NULL;
+    return symbol->name ? dlsym(opened, symbol->name) : NULL;
 }
 
-static void load(void) {
-    static const char *const sonames[] = {"libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so.5", NULL};
-    usable = gpu_driver_load(&loaded, sonames, symbols, resolve, reason, sizeof reason);
-    if (!usable) return;
-    if (!native.properties) {
-        usable = false;
-        snprintf(reason, sizeof reason, "the driver is too old: it has no hipGetDeviceProperties");
-        return;
-    }
+/* Keeps the table's native function `member` as `kept`, and puts the function of the same name here in its place. */
+#define ADAPT(kept, member)                                        \
+    do {                                                           \
+        memcpy(&native.kept, &driver->member, sizeof native.kept); \
+        driver->member = member;                                   \
+    } while (0)
+
+static const char *adapt(gpu_driver *driver) {
+    if (!native.properties) return "hipGetDeviceProperties";
     ADAPT(error_name, error_name);
     ADAPT(error_string, error_string);
     ADAPT(device_get, context_get);
     ADAPT(device_set, context_set);
-    loaded.primary_retain = primary_retain;
-    loaded.primary_release = primary_release;
+    driver->primary_retain = primary_retain;
+    driver->primary_release = primary_release;
+    return NULL;
 }
 
+static const char *const sonames[] = {"libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so.5", NULL};
+static gpu_driver_library library = {.sonames = sonames, .symbols = symbols, .resolve = resolve, .adapt = adapt};
+
 const gpu_driver *hip_driver(char *why, size_t why_bytes) {
-    pthread_once(&load_once, load);
-    if (usable) return &loaded;
-    snprintf(why, why_bytes, "%s", reason);
-    return NULL;
+    return gpu_driver_get(&library, why, why_bytes);
 }
 
 enum {
@@ -157,7 +145,7 @@ norma_status hip_arch_name(int ordinal, char *name, size_t name_bytes) {
     char properties[PROPERTIES_BYTES];
     memset(properties, 0, sizeof properties);
     const int result = native.properties(properties, ordinal);
-    if (result != GPU_SUCCESS) return gpu_check_call(&loaded, result, "hipGetDeviceProperties");
+    if (result != GPU_SUCCESS) return gpu_check_call(&library.driver, result, "hipGetDeviceProperties");
     const char *const from = memmem(properties + NAME_BYTES, sizeof properties - NAME_BYTES, prefix, strlen(prefix));
     if (!from) return norma_fail(NORMA_ERROR_DEVICE, "the driver does not say which chip device %d is", ordinal);
     size_t length = 0; /* a mode may follow, as in gfx942:sramecc+:xnack- */

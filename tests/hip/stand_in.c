@@ -162,6 +162,7 @@ EXPORT int hipDeviceGetAttribute(int *out_value, int attribute, int device) {
 }
 
 /* As from ROCm 6 on: the chip's name is somewhere behind the device's. */
+#ifndef STAND_IN_HAS_NO_PROPERTIES
 EXPORT int hipGetDevicePropertiesR0600(void *out_properties, int device) {
     (void)device;
     ENTER();
@@ -170,6 +171,7 @@ EXPORT int hipGetDevicePropertiesR0600(void *out_properties, int device) {
     snprintf((char *)out_properties + 1160, 256, "%s", state.arch);
     return SUCCESS;
 }
+#endif
 
 EXPORT int hipGetDevice(int *out_device) {
     ENTER();

@@ -90,13 +90,17 @@ static void *resolve_nothing(void *library, const gpu_symbol *symbol) {
 
 static void a_library_is_found_by_soname_and_must_be_complete(void **state) {
     (void)state;
-    gpu_driver driver;
     char why[128];
     static const char *const missing[] = {"libno-such-driver.so.1", NULL};
-    assert_false(gpu_driver_load(&driver, missing, fake_gpu_driver.symbols, resolve_nothing, why, sizeof why));
+    gpu_driver_library none = {.sonames = missing, .symbols = fake_gpu_driver.symbols, .resolve = resolve_nothing};
+    assert_null(gpu_driver_get(&none, why, sizeof why));
     assert_string_equal(why, "no driver: libno-such-driver.so.1 was not found");
     static const char *const second[] = {"libno-such-driver.so.1", "libc.so.6", NULL};
-    assert_false(gpu_driver_load(&driver, second, fake_gpu_driver.symbols, resolve_nothing, why, sizeof why));
+    gpu_driver_library empty = {.sonames = second, .symbols = fake_gpu_driver.symbols, .resolve = resolve_nothing};
+    assert_null(gpu_driver_get(&empty, why, sizeof why));
+    assert_string_equal(why, "the driver is too old: it has no fake_init");
+    why[0] = '\0';
+    assert_null(gpu_driver_get(&empty, why, sizeof why)); /* and every other time */
     assert_string_equal(why, "the driver is too old: it has no fake_init");
 }
 
