@@ -39,7 +39,6 @@ static const gpu_platform platform = {
             [GPU_ATTRIBUTE_READS_HOST_MEMORY] = CUDA_ATTRIBUTE_PAGEABLE_ACCESS,
         },
     .images = cuda_images,
-    .image_count = CUDA_IMAGE_COUNT,
     .linear_skinny = &gpu_rmsnorm_linear_skinny,
     .linear_blas = &cublaslt_linear,
     .driver = cuda_driver,

@@ -24,8 +24,7 @@ struct gpu_platform {
     int oldest_arch;   /* device code exists from this one on */
     int extended_arch; /* clusters and overlapping launches exist from this one on */
     int attributes[GPU_ATTRIBUTE_COUNT];
-    const gpu_image *images;
-    int image_count;
+    const gpu_image *images;            /* the last has no stem */
     const gpu_operation *linear_skinny; /* the one for these devices */
     const gpu_operation *linear_blas;   /* NULL if there is none */
 

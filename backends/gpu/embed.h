@@ -1,15 +1,24 @@
-/* Embeds a file: the assembler copies it as it is, so the compiler never sees megabytes of initialisers. Declares
- * `extern const char symbol[]`. */
+/* Embeds a backend's device code. The build lists it as X(backend, stem, path) for each file; the assembler copies the files
+ * as they are, so the compiler never sees megabytes of initialisers. */
 #ifndef NORMA_GPU_EMBED_H
 #define NORMA_GPU_EMBED_H
 
-#define GPU_EMBED(symbol, path)                  \
-    __asm__(".pushsection .rodata\n"             \
-            ".balign 4096\n"                     \
-            ".hidden " #symbol "\n"              \
-            ".globl " #symbol "\n" #symbol ":\n" \
-            ".incbin \"" path "\"\n"             \
-            ".popsection\n");                    \
-    extern const char symbol[] __attribute__((visibility("hidden")));
+#include "gpu.h"
+
+#define GPU_IMAGE_BYTES(id, stem, path)                                  \
+    __asm__(".pushsection .rodata\n"                                     \
+            ".balign 4096\n"                                             \
+            ".hidden " #id "_image_" #stem "\n"                          \
+            ".globl " #id "_image_" #stem "\n" #id "_image_" #stem ":\n" \
+            ".incbin \"" path "\"\n"                                     \
+            ".popsection\n");                                            \
+    extern const char id##_image_##stem[] __attribute__((visibility("hidden")));
+
+#define GPU_IMAGE_ROW(id, stem, path) {#stem, id##_image_##stem},
+
+/* Defines <id>_images from the list. */
+#define GPU_IMAGES(id, list)                                                                 \
+    list(GPU_IMAGE_BYTES) const gpu_image id##_images[] = {list(GPU_IMAGE_ROW){NULL, NULL}}; \
+    _Static_assert(sizeof id##_images / sizeof *id##_images <= GPU_MAX_IMAGES + 1, "every image has a place in gpu_device")
 
 #endif

@@ -15,7 +15,7 @@ struct gpu_function {
 static int image_of(const gpu_platform *platform, const char *kernel) {
     int found = -1;
     size_t longest = 0;
-    for (int i = 0; i < platform->image_count; i++) {
+    for (int i = 0; platform->images[i].stem; i++) {
         const size_t length = strlen(platform->images[i].stem);
         if (length <= longest || strncmp(kernel, platform->images[i].stem, length) != 0) continue;
         longest = length;
@@ -90,7 +90,7 @@ const char *gpu_function_name(const gpu_device *device, const void *function) {
 }
 
 void gpu_unload(gpu_device *device) {
-    for (int i = 0; i < device->platform->image_count; i++)
+    for (int i = 0; i < GPU_MAX_IMAGES; i++)
         if (device->modules[i]) device->driver->module_unload(device->modules[i]);
     free(device->functions);
     device->functions = NULL;

@@ -38,7 +38,6 @@ static const gpu_platform platform = {
             [GPU_ATTRIBUTE_READS_HOST_MEMORY] = HIP_ATTRIBUTE_PAGEABLE_ACCESS,
         },
     .images = hip_images,
-    .image_count = HIP_IMAGE_COUNT,
     .linear_skinny = &gpu_rmsnorm_linear_skinny_units,
     .linear_blas = &amd_linear,
     .driver = hip_driver,

@@ -1,20 +1,12 @@
-/* Embeds the bundles of code objects. The build defines HIP_IMAGE_FOLDER. */
+/* Embeds the bundles of code objects. The build defines HIP_ARCHITECTURES as X(name) for each chip. */
 #include "images.h"
 
 #include <string.h>
 
 #include "../gpu/embed.h"
+#include "hip_image_list.h"
 
-#define EMBED(stem) GPU_EMBED(hip_image_##stem, HIP_IMAGE_FOLDER "/" #stem ".hipfb")
-HIP_IMAGE_LIST(EMBED)
-
-const gpu_image hip_images[HIP_IMAGE_COUNT] = {
-#define IMAGE(stem) {#stem, hip_image_##stem},
-    HIP_IMAGE_LIST(IMAGE)
-#undef IMAGE
-};
-
-_Static_assert(HIP_IMAGE_COUNT <= GPU_MAX_IMAGES, "every image has a place in gpu_device");
+GPU_IMAGES(hip, HIP_IMAGE_LIST);
 
 bool hip_images_have(const char *arch) {
     static const char *const names[] = {

@@ -483,7 +483,8 @@ static void version(const gpu_driver *driver, char *text, size_t text_bytes) {
     { #stem, #stem }
 static const gpu_image images[] = {
     IMAGE(rmsnorm_rows), IMAGE(rmsnorm_linear_skinny), IMAGE(rmsnorm_linear_tiled), IMAGE(rmsnorm_linear_hopper),
-    IMAGE(fold_gamma),   IMAGE(rmsnorm_rows_backward), IMAGE(column_sums),          IMAGE(stream)};
+    IMAGE(fold_gamma),   IMAGE(rmsnorm_rows_backward), IMAGE(column_sums),          IMAGE(stream),
+    {NULL, NULL}};
 
 gpu_platform fake_gpu_platform = {
     .backend = &fake_gpu_backend,
@@ -493,7 +494,6 @@ gpu_platform fake_gpu_platform = {
     .extended_arch = 90,
     .attributes = {0, 1, 2, 3, 4, 5}, /* gpu_attribute itself */
     .images = images,
-    .image_count = sizeof images / sizeof *images,
     .linear_skinny = &gpu_rmsnorm_linear_skinny,
     .driver = find_driver,
     .arch = arch,
