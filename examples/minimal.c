@@ -42,7 +42,7 @@ int main(void) {
 
     double squares = 0, product = 0;
     for (int k = 0; k < K; k++) squares += t.x[1][k] * t.x[1][k], product += t.x[1][k] * t.w[5][k];
-    const double expected = product / sqrt(squares / K + NORMA_DEFAULT_EPS) + t.bias[5];
+    const double expected = product / sqrt(squares / (double)K + NORMA_DEFAULT_EPS) + t.bias[5];
     printf("out[1][5] = %.6f, expected %.6f\n", t.out[1][5], expected);
     return fabs(t.out[1][5] - expected) < 1e-5 ? 0 : 1;
 }

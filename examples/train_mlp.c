@@ -103,7 +103,7 @@ static float draw(void) {
 static float wanted(const float *x, int output) {
     float squares = 0;
     for (int k = 0; k < INPUTS; k++) squares += x[k] * x[k];
-    return output == 0 ? x[0] * x[1] * INPUTS / squares : fabsf(x[2]) * sqrtf(INPUTS / squares);
+    return output == 0 ? x[0] * x[1] * (float)INPUTS / squares : fabsf(x[2]) * sqrtf((float)INPUTS / squares);
 }
 
 static void fill(network *net) {

@@ -151,7 +151,7 @@ static void judge_rows(judging *j) {
     const norma_problem *problem = &j->problem;
     const int64_t rows = problem->batch * problem->m;
     const int64_t columns = problem->op == NORMA_OP_RMSNORM ? 1 : norma_problem_columns(problem);
-    const bool all = (double)rows * (double)problem->k * (double)columns <= BUDGET;
+    const bool all = (double)rows * (double)problem->k * (double)columns <= (double)BUDGET;
     int64_t cost = problem->k;
     for (int p = 0; p < problem->parts; p++) cost += problem->k * sampled_columns(j, problem->part[p].n, all);
     int64_t count = all ? rows : BUDGET / cost;

@@ -59,7 +59,7 @@ static void judge_dx(judging *j) {
     const int64_t rows = problem->batch * problem->m;
     norma_gradient *t = test_allocate((size_t)problem->k * sizeof *t);
     norma_gradient *dx = test_allocate((size_t)problem->k * sizeof *dx);
-    const int64_t count = fewer(rows, BUDGET / ((double)problem->k * t_cost(j)));
+    const int64_t count = fewer(rows, (double)BUDGET / ((double)problem->k * t_cost(j)));
     deviation seen = {0, 0};
     for (int64_t i = 0; i < count; i++) {
         const int64_t row = test_sample(j, i, count, rows);
@@ -75,7 +75,7 @@ static void judge_dx(judging *j) {
 static void judge_dgamma(judging *j) {
     const norma_problem *problem = &j->problem;
     const int64_t rows = problem->batch * problem->m;
-    const int64_t count = fewer(problem->k, BUDGET / ((double)rows * t_cost(j)));
+    const int64_t count = fewer(problem->k, (double)BUDGET / ((double)rows * t_cost(j)));
     deviation seen = {0, 0};
     for (int64_t i = 0; i < count; i++) {
         const int64_t k = test_sample(j, i, count, problem->k);
@@ -90,7 +90,7 @@ static void judge_dweight(judging *j, int part) {
     const int64_t rows = problem->batch * problem->m;
     const int64_t n = problem->part[part].n;
     const int64_t total = problem->k * n;
-    const bool all = (double)total * (double)rows < BUDGET;
+    const bool all = (double)total * (double)rows < (double)BUDGET;
     const int64_t count = all ? total : fewer(total, SAMPLED_ENTRIES);
     const norma_dtype dtype = problem->x.layout.dtype;
     deviation seen = {0, 0};
@@ -109,7 +109,7 @@ static void judge_dbias(judging *j, int part) {
     const norma_problem *problem = &j->problem;
     const int64_t rows = problem->batch * problem->m;
     const int64_t n = problem->part[part].n;
-    const int64_t count = fewer(n, BUDGET / (double)rows);
+    const int64_t count = fewer(n, (double)BUDGET / (double)rows);
     deviation seen = {0, 0};
     for (int64_t i = 0; i < count; i++) {
         const int64_t col = test_sample(j, i, count, n);

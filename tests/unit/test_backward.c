@@ -190,7 +190,7 @@ static float fill_inputs(void) {
     for (int i = 0; i < ROWS; i++) rstd[i] = 0.5F;
     for (int n = 0; n < N; n++)
         for (int p = 0; p < PARTS; p++) dbias[p][n] = sixteenth(n + 9);
-    return (float)(4 - squares / K);
+    return (float)(4 - squares / (double)K);
 }
 
 /* The loss whose gradients are dout and dresidual_out: the forward pass of the reference, in fp64. */
