@@ -11,7 +11,6 @@
 #define NORMA_DEVICE         __device__ __forceinline__
 #define NORMA_DEVICE_SPECIAL __device__ __forceinline__
 #define NORMA_SHARED         __shared__
-#define NORMA_GLOBAL         __device__ /* a variable in global memory, 0 when the code is loaded */
 #define NORMA_UNROLL         _Pragma("unroll")
 #define NORMA_UNROLL4        _Pragma("unroll 4")
 #define NORMA_NO_UNROLL      _Pragma("unroll 1")
@@ -189,15 +188,6 @@ NORMA_DEVICE void cluster_copy(cluster_box *box, void *shared, const void *from,
     NORMA_NO_UNROLL
     for (int at = 0; at < bytes; at += 16) *(vec16 *)((char *)shared + at) = *(const vec16 *)((const char *)from + at);
 #endif
-}
-
-/* Adds one to a counter in global memory that goes back to 0 after `last`, and returns what it was. What the block's threads
- * read or wrote before a block_sync() ahead of it is ordered before. */
-NORMA_DEVICE unsigned count_up(unsigned *counter, unsigned last) {
-    __threadfence();
-    const unsigned was = atomicInc(counter, last);
-    __threadfence();
-    return was;
 }
 
 /* The compiler takes `v` as new from here on: what was computed from it before cannot be kept in registers for later. */

@@ -19,7 +19,6 @@
 #define NORMA_DEVICE         __device__ __forceinline__
 #define NORMA_DEVICE_SPECIAL __device__ __forceinline__
 #define NORMA_SHARED         __shared__
-#define NORMA_GLOBAL         __device__ /* a variable in global memory, 0 when the code is loaded */
 #define NORMA_UNROLL         _Pragma("unroll")
 #define NORMA_UNROLL4        _Pragma("unroll 4")
 #define NORMA_NO_UNROLL      _Pragma("nounroll")
@@ -136,10 +135,6 @@ NORMA_DEVICE void cluster_collect(cluster_box *, int) {
 }
 NORMA_DEVICE void cluster_copy(cluster_box *, void *shared, const void *from, int bytes) {
     for (int at = 0; at < bytes; at += 16) *(vec16 *)((char *)shared + at) = *(const vec16 *)((const char *)from + at);
-}
-
-NORMA_DEVICE unsigned count_up(unsigned *counter, unsigned last) {
-    return __builtin_amdgcn_atomic_inc32(counter, last, __ATOMIC_ACQ_REL, "agent");
 }
 
 NORMA_DEVICE void need(int value) {

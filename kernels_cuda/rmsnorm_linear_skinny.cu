@@ -1,6 +1,7 @@
 /* RMSNorm + Linear for a few rows: out = rstd * (h * (gamma + offset)) W + bias, W read once at the speed of memory. Sums go
- * in a fixed order. skinny_short.cuh and skinny_half.cuh hold the kernels of the usual decoding step: halves, K contiguous,
- * no residual. skinny_any.cuh holds the one for weights that do not come in pieces of 16 bytes. Here are all others.
+ * in a fixed order. h is x: a residual is added by another kernel. skinny_short.cuh and skinny_half.cuh hold the kernels of
+ * the usual decoding step: halves, K contiguous. skinny_any.cuh holds the one for weights that do not come in pieces of 16
+ * bytes. Here are all others.
  *
  *                              K
  *              wave 0   1              15
@@ -116,30 +117,7 @@ struct row_share {
                 copy16_async(shared_address(place(r, c + lane)), from + r * norm.x.row_stride, present);
         }
         copy_async_commit();
-        if (norm.residual.data) add_residual();
         copy_async_wait<0>();
-    }
-
-    NORMA_DEVICE void add_residual() const {
-        constexpr int together = 2;
-        const norma_norm_params &norm = params.linear.norm;
-        NORMA_NO_UNROLL
-        for (int c = 0; c < chunks && k + c * width <= last; c += 32) {
-            const T *from = (const T *)norm.residual.data + k + c * width;
-            NORMA_NO_UNROLL
-            for (int r = 0; r < rows; r += together) {
-                vec16 added[together];
-                NORMA_UNROLL
-                for (int i = 0; i < together; i++)
-                    added[i] = load16(from + (r + i < rows ? r + i : r) * norm.residual.row_stride);
-                copy_async_wait<0>();
-                NORMA_UNROLL
-                for (int i = 0; i < together; i++) {
-                    unsigned char *to = place(r + i, c + lane);
-                    if (r + i < rows) store16(to, pack(rounded_sum(unpack<T>(load16(to)), unpack<T>(added[i]))));
-                }
-            }
-        }
     }
 
     /* 3 square */
@@ -256,7 +234,7 @@ struct weight_reader {
             NORMA_UNROLL
             for (int i = 0; i < lanes::loads; i++) {
                 /* Along N a lane has 4 neighbours in K out of every 16. */
-                const bool inside = k + (along_k ? 0 : i / 4 * 16) < params.linear.norm.k;
+                const bool inside = k + (along_k ? 0 : i / 4 * 16) < (int)params.linear.norm.k;
                 const T *&at = from[along_k ? i : 0];
                 to[s][i] = at && inside ? load16_constant(at) : vec16{{0, 0, 0, 0}};
                 if (at) at += along_k ? step_k : i % 4 < 3 ? stride : 13 * stride;
@@ -532,7 +510,6 @@ NORMA_DEVICE void skinny_tiles(const norma_skinny_params &params) {
             if (first + params.batch < params.block_tiles || phase < params.phases - 1) block_sync();
         }
     }
-    if (norm.residual_out.data) store_h<T>(norm);
 }
 
 } // namespace

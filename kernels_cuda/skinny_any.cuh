@@ -44,11 +44,7 @@ NORMA_DEVICE const norma_part_params &part_of(const norma_linear_params &linear,
 }
 
 NORMA_DEVICE float any_h(const norma_norm_params &norm, int row, int k) {
-    const norma_index at = row_offset(norm.x, row, norm.m) + k * norm.x.col_stride;
-    const float x = load_as(norm.x.data, norm.x_dtype, at);
-    if (!norm.residual.data) return x;
-    const norma_index added = row_offset(norm.residual, row, norm.m) + k * norm.residual.col_stride;
-    return round_as(norm.h_dtype, add_rn(x, load_as(norm.residual.data, norm.h_dtype, added)));
+    return load_as(norm.x.data, norm.x_dtype, row_offset(norm.x, row, norm.m) + k * norm.x.col_stride);
 }
 
 NORMA_DEVICE void skinny_any(const norma_skinny_params &params) {
@@ -93,13 +89,6 @@ NORMA_DEVICE void skinny_any(const norma_skinny_params &params) {
             /* 5 scale, 6 store */
             total = wave_sum<32>(total);
             if (lane == 0) store_output(linear, row, n, exact ? total : mul_rn(total, squared.rstd[row]));
-        }
-    }
-    if (norm.residual_out.data && comes_last()) {
-        for (int i = thread_id(); i < rows * length; i += skinny_threads) {
-            const int row = i / length, k = i % length;
-            const norma_index at = row_offset(norm.residual_out, row, norm.m) + k * norm.residual_out.col_stride;
-            store_as(norm.residual_out.data, norm.h_dtype, at, any_h(norm, row, k));
         }
     }
     if (norm.rstd.data && block_id() == 0 && thread_id() < rows)

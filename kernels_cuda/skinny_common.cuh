@@ -1,5 +1,5 @@
-/* What the kernels of rmsnorm_linear_skinny.cu share: columns over all parts, h and its normalised value, the write of h,
- * and the dealing out of tiles. */
+/* What the kernels of rmsnorm_linear_skinny.cu share: columns over all parts, a normalised value, and the dealing out
+ * of tiles. */
 #ifndef NORMA_SKINNY_COMMON_CUH
 #define NORMA_SKINNY_COMMON_CUH
 
@@ -8,8 +8,6 @@
 namespace {
 
 constexpr int skinny_threads = 512;
-
-NORMA_GLOBAL unsigned blocks_done;
 
 /* W at a column, with K (`along_k`) or N contiguous; *out_stride is the step along K. The column is inside. */
 template <typename T, bool along_k>
@@ -40,33 +38,6 @@ template <typename T>
 NORMA_DEVICE float normalised(float h, float rstd, float scale, int contract) {
     const float value = mul_rn(h, rstd);
     return mul_rn(contract == NORMA_ROUND_TWICE ? round_to<T>(value) : value, scale);
-}
-
-/* True in the block that comes here last: then every block has read x and the residual, and h may be written over either. */
-NORMA_DEVICE bool comes_last() {
-    NORMA_SHARED bool last;
-    block_sync();
-    if (thread_id() == 0) last = count_up(&blocks_done, (unsigned)grid_blocks() - 1) == (unsigned)grid_blocks() - 1;
-    block_sync();
-    return last;
-}
-
-/* Writes h: each block its share, or the last block all of it where h takes the place of x or of the residual. */
-template <typename T>
-NORMA_DEVICE void store_h(const norma_norm_params &norm) {
-    const bool in_place = norm.residual_out.data == norm.x.data || norm.residual_out.data == norm.residual.data;
-    if (in_place && !comes_last()) return;
-    constexpr int width = chunk<T>::width;
-    const int per_row = (int)norm.k / width, chunks = per_row * (int)norm.rows;
-    const int first = in_place ? thread_id() : (int)block_id() * block_threads() + thread_id();
-    const int stride = in_place ? block_threads() : (int)grid_blocks() * block_threads();
-    for (int i = first; i < chunks; i += stride) {
-        const int row = i / per_row, k = i % per_row * width;
-        const vec16 x = load16((const T *)norm.x.data + row * norm.x.row_stride + k);
-        const vec16 added = load16((const T *)norm.residual.data + row * norm.residual.row_stride + k);
-        store16((T *)norm.residual_out.data + row * norm.residual_out.row_stride + k,
-                pack(rounded_sum(unpack<T>(x), unpack<T>(added))));
-    }
 }
 
 /* Tiles differ by at most one column: the first `longer` ones have one more. */

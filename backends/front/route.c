@@ -65,9 +65,8 @@ static void add_linear(route_list *list, const norma_problem *problem, norma_ker
 /* On a GPU every block of the skinny kernel would add the residual anew, which costs more than a launch that adds it once.
  */
 static void add_gpu_skinny(route_list *list, const norma_problem *problem, const char *reason) {
-    const norma_kernel kernel = NORMA_KERNEL_RMSNORM_LINEAR_SKINNY;
-    if (norma_tensor_present(&problem->residual)) add(list, NORMA_FORM_RESIDUAL_FIRST, kernel, NULL, reason);
-    add(list, NORMA_FORM_DIRECT, kernel, NULL, reason);
+    const bool residual = norma_tensor_present(&problem->residual);
+    add(list, residual ? NORMA_FORM_RESIDUAL_FIRST : NORMA_FORM_DIRECT, NORMA_KERNEL_RMSNORM_LINEAR_SKINNY, NULL, reason);
 }
 
 static void add_tiled(route_list *list, const norma_problem *problem, int64_t rows, const norma_limits *limits) {

@@ -59,11 +59,10 @@ static int rows_of(const norma_problem *problem) {
 
 /* ---- Which kernels ---- */
 
-static bool tensor_fits(const norma_problem *problem, const norma_tensor *tensor) {
-    const norma_layout *layout = &tensor->layout;
+static bool x_fits(const norma_problem *problem) {
+    const norma_layout *layout = &problem->x.layout;
     const int64_t width = chunk_width(problem);
-    return !norma_tensor_present(tensor) || (layout->dtype == problem->x.layout.dtype && layout->col_stride == 1 &&
-                                             layout->row_stride % width == 0 && layout->batch_stride % width == 0);
+    return layout->col_stride == 1 && layout->row_stride % width == 0 && layout->batch_stride % width == 0;
 }
 
 /* Whether every weight lies with K contiguous (`along_k`), or every one with N contiguous. */
@@ -85,12 +84,11 @@ static norma_status refuse(const char *why) {
 }
 
 static norma_status check(const norma_problem *problem, bool along_k) {
+    if (norma_tensor_present(&problem->residual)) return refuse("a residual is added by another kernel");
     if (problem->batch * problem->m > (half(problem) ? HALF_ROWS : F32_ROWS)) return refuse("too many rows");
     if (problem->k % chunk_width(problem) || problem->k > INT32_MAX / 64) return refuse("K is no multiple of 16 bytes");
     if (norma_problem_columns(problem) > INT32_MAX / 64) return refuse("too many columns");
-    if (!tensor_fits(problem, &problem->x) || !tensor_fits(problem, &problem->residual) ||
-        !tensor_fits(problem, &problem->residual_out))
-        return refuse("x or the residual is not packed in 16-byte pieces of one dtype");
+    if (!x_fits(problem)) return refuse("x is not packed in 16-byte pieces");
     return weights_fit(problem, along_k) ? NORMA_OK : refuse("the weights are not packed in 16-byte pieces of x's dtype");
 }
 
@@ -104,12 +102,11 @@ static bool one_stride(const norma_problem *problem, const norma_tensor *tensor)
     return !norma_tensor_present(tensor) || problem->batch == 1 || layout->batch_stride == problem->m * layout->row_stride;
 }
 
-/* The kernels of skinny_half.cuh: halves of one dtype, no residual, rows at one stride, columns side by side. */
+/* The kernels of skinny_half.cuh: halves of one dtype, rows at one stride, columns side by side. */
 static bool suits_half(const norma_problem *problem, bool along_k) {
     const norma_layout *gamma = &problem->gamma.layout;
     bool suits =
-        half(problem) && along_k && !norma_tensor_present(&problem->residual) &&
-        !norma_tensor_present(&problem->residual_out) && one_stride(problem, &problem->rstd) &&
+        half(problem) && along_k && one_stride(problem, &problem->rstd) &&
         (!norma_tensor_present(&problem->gamma) || (gamma->dtype == problem->x.layout.dtype && gamma->col_stride == 1));
     for (int p = 0; p < problem->parts; p++) {
         const norma_part *part = &problem->part[p];
@@ -357,15 +354,8 @@ static norma_status prepare(gpu_device *device, norma_launch *launch) {
     return status;
 }
 
-/* The fast kernels find row r of all batches at r row strides. */
-static bool rows_at_one_stride(const norma_problem *problem) {
-    return problem->batch == 1 || (one_stride(problem, &problem->x) && one_stride(problem, &problem->residual) &&
-                                   one_stride(problem, &problem->residual_out));
-}
-
 static bool aligned(const norma_linear_params *linear) {
-    uintptr_t all =
-        (uintptr_t)linear->norm.x.data | (uintptr_t)linear->norm.residual.data | (uintptr_t)linear->norm.residual_out.data;
+    uintptr_t all = (uintptr_t)linear->norm.x.data;
     for (int p = 0; p < linear->parts; p++) all |= (uintptr_t)linear->part[p].weight.data;
     return all % CHUNK_BYTES == 0;
 }
@@ -405,7 +395,8 @@ static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
     const norma_problem *problem = launch->problem;
     const skinny_native *native = launch->native;
     norma_skinny_params params = params_of(problem);
-    const bool packed = aligned(&params.linear) && rows_at_one_stride(problem);
+    /* The fast kernels find row r of all batches at r row strides. */
+    const bool packed = aligned(&params.linear) && one_stride(problem, &problem->x);
     if (packed && gamma_aligned(&params.linear.norm)) {
         bool done = false;
         const norma_status status = enqueue_half(device, launch, &params, &done);

@@ -46,7 +46,8 @@
  *
  * STREAMS. On GPUs a call enqueues work on the context's stream and returns; norma_synchronize waits. On the CPU a call
  * has finished when it returns. Running a plan allocates nothing, never blocks on the device and may be captured into a
- * CUDA or HIP graph.
+ * CUDA or HIP graph. What a context keeps on the device belongs to its stream: graphs that were captured from one context
+ * run one after the other, and not beside its other calls. Work on several streams takes a context for each.
  *
  * THREADS. A context, with its plans, is used by one thread at a time. Different contexts may be used at the same time,
  * also on one device. Functions that take no context may be called from any thread at any time.

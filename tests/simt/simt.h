@@ -19,7 +19,6 @@
 #define NORMA_DEVICE         inline
 #define NORMA_DEVICE_SPECIAL inline
 #define NORMA_SHARED         static
-#define NORMA_GLOBAL         static
 #define NORMA_UNROLL
 #define NORMA_UNROLL4
 #define NORMA_NO_UNROLL
@@ -147,12 +146,6 @@ inline void cluster_collect(cluster_box *, int) {
 }
 inline void cluster_copy(cluster_box *, void *shared, const void *from, int bytes) {
     __builtin_memcpy(simt::aligned(shared), simt::aligned(from), static_cast<unsigned long>(bytes));
-}
-
-inline unsigned count_up(unsigned *counter, unsigned last) {
-    const unsigned was = *counter;
-    *counter = was >= last ? 0 : was + 1;
-    return was;
 }
 
 /* Built without contraction. */

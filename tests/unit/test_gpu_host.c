@@ -322,6 +322,44 @@ static void older_devices_have_no_wgmma(void **state) {
     EXPECT_OK(gpu_life_close_all(&l, NORMA_OK));
 }
 
+/* Blocks of the skinny kernel read all of x, so that h takes the place of x before it and not by one of its blocks. */
+static void a_residual_is_added_by_a_launch_of_its_own(void **state) {
+    (void)state;
+    gpu_life l = {0};
+    EXPECT_OK(gpu_life_open_all(&l, &fake_gpu_backend));
+    norma_rmsnorm_linear_desc desc = gpu_life_linear_desc();
+    desc.max_rows = 1;
+    desc.residual.dtype = desc.residual_out.dtype = NORMA_BF16;
+    norma_plan_destroy(l.linear);
+    EXPECT_OK(norma_rmsnorm_linear_plan_create(l.context, &desc, &l.linear));
+    norma_rmsnorm_linear_args args = norma_rmsnorm_linear_args_init();
+    args.m = 1;
+    args.x.data = args.residual_out.data = l.x;
+    args.residual.data = (char *)l.x + K * 2;
+    args.gamma.data = l.gamma;
+    args.part[0].weight.data = l.weight;
+    args.part[0].out.data = l.out;
+    fake_gpu.launched = 0;
+    EXPECT_OK(norma_rmsnorm_linear_plan_run(l.linear, &args));
+    assert_int_equal(fake_gpu.launched, 2);
+    assert_int_equal(strncmp(fake_gpu.launches[0].function, "rmsnorm_rows", 12), 0);
+    assert_ptr_equal(fake_gpu.launches[0].rows.norm.residual.data, args.residual.data);
+    assert_ptr_equal(fake_gpu.launches[0].rows.norm.residual_out.data, l.x);
+    assert_int_equal(strncmp(fake_gpu.launches[1].function, "rmsnorm_linear_skinny", 21), 0);
+    EXPECT_OK(gpu_life_close_all(&l, NORMA_OK));
+
+    norma_problem problem = {.op = NORMA_OP_RMSNORM_LINEAR, .batch = 1, .m = 1, .k = K, .parts = 1};
+    problem.x.layout = problem.residual.layout = (norma_layout){NORMA_BF16, K, 1, 0};
+    problem.part[0].n = N;
+    problem.part[0].weight.layout = (norma_layout){NORMA_BF16, 1, K, 0};
+    problem.part[0].out.layout = (norma_layout){NORMA_BF16, N, 1, 0};
+    norma_launch launch = {.kernel = NORMA_KERNEL_RMSNORM_LINEAR_SKINNY, .problem = &problem};
+    norma_context *context;
+    EXPECT_OK(fake_gpu_context(NULL, &context));
+    EXPECT_FAILURE(fake_gpu_backend.prepare(context->device, &launch), NORMA_ERROR_UNSUPPORTED, "added by another kernel");
+    norma_context_destroy(context);
+}
+
 static void work_goes_to_the_callers_stream(void **state) {
     (void)state;
     int stream;
@@ -509,6 +547,7 @@ int main(void) {
         cmocka_unit_test_setup(arguments_reach_the_kernel, reset),
         cmocka_unit_test_setup(tensor_maps_reach_the_kernel, reset),
         cmocka_unit_test_setup(older_devices_have_no_wgmma, reset),
+        cmocka_unit_test_setup(a_residual_is_added_by_a_launch_of_its_own, reset),
         cmocka_unit_test_setup(work_goes_to_the_callers_stream, reset),
         cmocka_unit_test_setup(routes_are_timed_but_not_while_the_stream_is_captured, reset),
         cmocka_unit_test_setup(extended_launches_need_the_device, reset),
