@@ -134,6 +134,21 @@ static void a_nameless_chip_is_a_sentence(void **state) {
     EXPECT_FAILURE(open_context(&context), NORMA_ERROR_DEVICE, "does not say which chip device 0 is");
 }
 
+/* The runtime looks into the bundle for itself, and may find nothing for a device that is said to be of a known chip. */
+static void a_code_object_without_the_chip_is_a_sentence(void **state) {
+    (void)state;
+    norma_context *context;
+    EXPECT_OK(open_context(&context));
+    snprintf(stand_in->arch, sizeof stand_in->arch, "gfx803");
+    const norma_rmsnorm_desc desc = gpu_life_norm_desc();
+    norma_plan *plan;
+    EXPECT_FAILURE(norma_rmsnorm_plan_create(context, &desc, &plan), NORMA_ERROR_DEVICE,
+                   "has no use for this library's code for rmsnorm_rows on device 0 (error 209)");
+    assert_null(plan);
+    norma_context_destroy(context);
+    expect_clean("no code object");
+}
+
 /* ---- What reaches the runtime ---- */
 
 static void limits_come_from_the_runtime(void **state) {
@@ -217,6 +232,7 @@ int main(void) {
         cmocka_unit_test_setup(a_runtime_without_devices_is_a_sentence, reset),
         cmocka_unit_test_setup(a_chip_without_code_is_a_sentence, reset),
         cmocka_unit_test_setup(a_nameless_chip_is_a_sentence, reset),
+        cmocka_unit_test_setup(a_code_object_without_the_chip_is_a_sentence, reset),
         cmocka_unit_test_setup(limits_come_from_the_runtime, reset),
         cmocka_unit_test_setup(kernels_fit_the_wave, reset),
         cmocka_unit_test_setup(a_host_pointer_is_named, reset),
