@@ -4,8 +4,8 @@
 
 #include "harness/trial.h"
 
-/* Multiplications of the reference per trial; above that, rows and columns are sampled. A sanitized build looks for faults of
- * memory, and leaves full judgement to the others. */
+/* Multiplications of the reference per trial; above that, rows and columns are sampled. A sanitized build looks for faults
+ * of memory, and leaves full judgement to the others. */
 #if defined(__SANITIZE_ADDRESS__)
 enum { BUDGET = 100000, SAMPLED_COLUMNS = 40 };
 #else
