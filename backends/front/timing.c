@@ -11,9 +11,9 @@
 
 #include "scratch.h"
 
-#define LEAST_ROUNDS  5
-#define MOST_ROUNDS   25
-#define BUDGET_US     5e4 /* of all rounds past the least */
+#define LEAST_ROUNDS  7
+#define MOST_ROUNDS   51
+#define BUDGET_US     1e5 /* of all rounds past the least */
 #define ESTIMATE_ROWS 64  /* the estimate is from so many rows */
 #define LONG_US       2.5e5
 #define FAR_ESTIMATED 4.0  /* times the best, by the estimate */

@@ -40,7 +40,7 @@ typedef struct fake_state {
     size_t largest_alloc_bytes;
     int prepared, launched, synchronized, replayed;
     int64_t most_rows[NORMA_KERNEL_COUNT]; /* of a launch */
-    double clock_us; /* over all launches */
+    double clock_us;                       /* over all launches */
     fake_launch launches[FAKE_MAX_LAUNCHES];
     fake_launch preparations[FAKE_MAX_LAUNCHES];
 } fake_state;

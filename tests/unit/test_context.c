@@ -58,12 +58,8 @@ static void bad_environment_makes_no_context(void **state) {
     (void)state;
     static const struct {
         const char *name, *value;
-    } rows[] = {{"NORMA_LOG", "verbose"},
-                {"NORMA_KERNEL", "no_such_kernel"},
-                {"NORMA_THREADS", "0"},
-                {"NORMA_THREADS", "many"},
-                {"NORMA_BATCH_INVARIANT", "yes"},
-                {"NORMA_TIME_ROUTES", "2"}};
+    } rows[] = {{"NORMA_LOG", "verbose"},  {"NORMA_KERNEL", "no_such_kernel"}, {"NORMA_THREADS", "0"},
+                {"NORMA_THREADS", "many"}, {"NORMA_BATCH_INVARIANT", "yes"},   {"NORMA_TIME_ROUTES", "2"}};
     norma_context_desc desc = norma_context_desc_init();
     desc.backend = "cpu";
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
