@@ -222,3 +222,20 @@ void fake_expect_nothing_live(const char *label) {
         fail_msg("%s: %d devices, %d buffers, %d launches and %d recordings have leaked", label, fake.live_devices,
                  fake.live_buffers, fake.live_launches, fake.live_recordings);
 }
+
+int fake_begin(void **state) {
+    fake_reset();
+    unsetenv("NORMA_KERNEL");
+    unsetenv("NORMA_BATCH_INVARIANT");
+    unsetenv("NORMA_TIME_ROUTES");
+    norma_context *context;
+    EXPECT_OK(fake_context_create(&context));
+    *state = context;
+    return 0;
+}
+
+int fake_end(void **state) {
+    norma_context_destroy(*state);
+    fake_expect_nothing_live("at the end");
+    return 0;
+}

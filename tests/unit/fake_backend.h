@@ -54,6 +54,13 @@ void fake_reset(void);
 /* A context on the fake device. */
 norma_status fake_context_create(norma_context **out_context);
 
+/* cmocka's setup and teardown: forgets everything, what the environment says of kernels too, and opens a context; and
+ * expects nothing to be left of it. */
+int fake_begin(void **state);
+int fake_end(void **state);
+
+#define FAKE_TEST(test) cmocka_unit_test_setup_teardown(test, fake_begin, fake_end)
+
 /* Fails the test if anything that was handed out is still out. */
 void fake_expect_nothing_live(const char *label);
 

@@ -152,17 +152,7 @@ norma_status inputs_plan_and_run(const input_operation *operation, norma_context
     return status;
 }
 
-int inputs_open_context(void **state) {
-    fake_reset();
+int inputs_open(void **state) {
     memset(input_memory, 0x5a, sizeof input_memory);
-    norma_context *context;
-    EXPECT_OK(fake_context_create(&context));
-    *state = context;
-    return 0;
-}
-
-int inputs_close_context(void **state) {
-    norma_context_destroy(*state);
-    fake_expect_nothing_live("at the end");
-    return 0;
+    return fake_begin(state);
 }

@@ -54,10 +54,9 @@ extern const input_operation input_operations[INPUT_OPERATIONS];
 norma_status inputs_plan_and_run(const input_operation *operation, norma_context *context, const input_desc *desc,
                                  const input_args *args);
 
-/* cmocka's setup and teardown: a context on the fake device, the memory poisoned; and nothing left of it. */
-int inputs_open_context(void **state);
-int inputs_close_context(void **state);
+/* cmocka's setup: a context on the fake device, the memory poisoned. */
+int inputs_open(void **state);
 
-#define INPUT_TEST(test) cmocka_unit_test_setup_teardown(test, inputs_open_context, inputs_close_context)
+#define INPUT_TEST(test) cmocka_unit_test_setup_teardown(test, inputs_open, fake_end)
 
 #endif
