@@ -44,7 +44,7 @@ static void what_is_kept_is_read_by_its_key_alone(void **state) {
     expect_kept("one", "a", NULL);
     for (int kind = 0; kind < 2; kind++)
         for (int key = 0; key < 4; key++) {
-            char text[16];
+            char text[32];
             snprintf(text, sizeof text, "%d %d", kind, key);
             expect_kept(kinds[kind], keys[key], NULL);
             keep(kinds[kind], keys[key], "first");
@@ -54,7 +54,7 @@ static void what_is_kept_is_read_by_its_key_alone(void **state) {
     assert_int_equal(test_cache_files(path), 8);
     for (int kind = 0; kind < 2; kind++)
         for (int key = 0; key < 4; key++) {
-            char text[16];
+            char text[32];
             snprintf(text, sizeof text, "%d %d", kind, key);
             expect_kept(kinds[kind], keys[key], text);
         }
