@@ -69,7 +69,10 @@ int give(void **out, T *object) {
 
 } // namespace
 
+/* NORMA_SIMT_UNITS=hopper: sums as compute capability 9 adds them up, by kernels that run on 8.6 too. */
 EXPORT cuInit(unsigned) {
+    const char *const units = std::getenv("NORMA_SIMT_UNITS");
+    simt_set_units(units && std::strcmp(units, "hopper") == 0 ? SIMT_HOPPER : SIMT_AMPERE);
     return SUCCESS;
 }
 EXPORT cuDriverGetVersion(int *out_version) {

@@ -309,21 +309,6 @@ void copy_async_wait(int pending) {
     f.copies.erase(f.copies.begin(), f.copies.begin() + static_cast<std::ptrdiff_t>(done));
 }
 
-/* Half of the emulator's time, on memory that is its own: not worth watching. */
-__attribute__((no_sanitize("address", "undefined"))) void multiply(float c[4], const float *operands, int lane) {
-    const int row = lane / 4, col = lane % 4 * 2;
-    for (int i = 0; i < 4; i++) {
-        double sum = c[i];
-        for (int k = 0; k < 16; k++) {
-            const int from = k % 8 / 2, low = k % 2;
-            const float x = operands[(row * 4 + from) * 12 + (i / 2 + k / 8 * 2) * 2 + low];
-            const float w = operands[((col + i % 2) * 4 + from) * 12 + 8 + k / 8 * 2 + low];
-            sum += static_cast<double>(x) * static_cast<double>(w);
-        }
-        c[i] = static_cast<float>(sum);
-    }
-}
-
 } // namespace simt
 
 const simt_kernel *simt_find(const char *name) {

@@ -66,8 +66,9 @@ void copy_async(unsigned to, const void *from, int bytes);
 void copy_async_commit();
 void copy_async_wait(int pending);
 
-/* c of one lane in c += a b, from what mma_m16n8k16() exchanges; rounds once. */
-void multiply(float c[4], const float *operands, int lane);
+/* c of one lane in c += a b, from what mma_m16n8k16() exchanges, as the units that simt_set_units() names compute it; the
+ * smallest normal number of the operands' dtype has the exponent `smallest`. */
+void multiply(float c[4], const float *operands, int smallest, int lane);
 
 template <typename T>
 T aligned(T pointer) {
@@ -183,6 +184,13 @@ inline float to_float(f16 value) {
 inline float to_float(bf16 value) {
     return norma_bf16_to_f32(value.bits);
 }
+/* Of the dtype's normal numbers. */
+inline int smallest_exponent(f16) {
+    return -14;
+}
+inline int smallest_exponent(bf16) {
+    return -126;
+}
 inline unsigned short f16_bits(float value) {
     return norma_f16_from_f32(value);
 }
@@ -266,7 +274,8 @@ void mma_m16n8k16(float c[4], const unsigned a[4], const unsigned b[2]) {
         const unsigned word = i < 8 ? a[i / 2] : b[(i - 8) / 2];
         mine[i] = to_float(T{static_cast<unsigned short>(word >> i % 2 * 16)});
     }
-    simt::multiply(c, reinterpret_cast<const float *>(simt::exchange("mma", mine, sizeof mine)), thread_id() % 32);
+    simt::multiply(c, reinterpret_cast<const float *>(simt::exchange("mma", mine, sizeof mine)), smallest_exponent(T{}),
+                   thread_id() % 32);
 }
 
 #endif

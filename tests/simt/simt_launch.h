@@ -20,6 +20,10 @@ size_t simt_params_bytes(const simt_kernel *kernel);
 const char *simt_launch(const simt_kernel *kernel, const unsigned grid[3], unsigned threads, unsigned shared_bytes,
                         const void *params);
 
+/* Whose matrix units: multiply.cpp says how they differ. Those of compute capability 8 unless set. */
+typedef enum simt_units { SIMT_AMPERE, SIMT_HOPPER } simt_units;
+void simt_set_units(simt_units units);
+
 #ifdef __cplusplus
 }
 #endif

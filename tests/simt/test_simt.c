@@ -121,6 +121,38 @@ static void matrix_steps_multiply(void **state) {
     }
 }
 
+/* A row of x times a column of ones, but for the column's first value: where the units of compute capability 8 and 9 cut.
+ * To nearest the first four would be 1, 1, 1 + 2^-22 and -1 - 2^-22. */
+static void matrix_steps_cut(void **state) {
+    (void)state;
+    static const struct {
+        float x[16], w, ampere, hopper;
+    } rows[] = {
+        {{1, -0x1p-25F}, 1, 1, 1 - 0x1p-24F},                 /* a bit more is kept for the sum */
+        {{1, -0x1p-26F}, 1, 1, 1},                            /* and none beyond */
+        {{1, 0x1.8p-23F}, 1, 1 + 0x1p-23F, 1 + 0x1p-23F},     /* the sum is cut */
+        {{-1, -0x1.8p-23F}, 1, -1 - 0x1p-23F, -1 - 0x1p-23F}, /* toward zero */
+        {{1, 0x1p-24F, 0x1p-24F}, 1, 1 + 0x1p-23F, 1 + 0x1p-23F},
+        {{1, [7] = 0x1p-24F, [8] = 0x1p-24F}, 1, 1, 1 + 0x1p-23F},     /* steps of 8 and of 16 */
+        {{1.5F, -0x1p-24F}, 1.5F, 2.25F - 0x1p-22F, 2.25F - 0x1p-22F}, /* a product of 2.25 has its factors' exponents */
+        {{0x1p-60F, -0x1p-70F}, 0x1p-80F, -0x1p-70F, -0x1p-70F},
+        {{0x1p127F, 0x1p127F, 0x1p127F}, 1, INFINITY, INFINITY},
+        {{INFINITY, 1}, 1, INFINITY, INFINITY},
+    };
+    for (int units = SIMT_AMPERE; units <= SIMT_HOPPER; units++) {
+        simt_set_units((simt_units)units);
+        for (size_t row = 0; row < sizeof rows / sizeof *rows; row++) {
+            float in[256 + 128] = {0};
+            memcpy(in, rows[row].x, sizeof rows[row].x);
+            for (int k = 0; k < 16; k++) in[256 + k] = k == 0 ? rows[row].w : 1;
+            assert_null(launch("simt_multiply", 1, 32, 1024, in));
+            const float want = units == SIMT_AMPERE ? rows[row].ampere : rows[row].hopper;
+            if (out[0] != want) fail_msg("row %zu, units %d: %a, should be %a", row, units, (double)out[0], (double)want);
+        }
+    }
+    simt_set_units(SIMT_AMPERE);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_right_kernel_runs),
@@ -135,6 +167,7 @@ int main(void) {
         cmocka_unit_test(a_fault_leaves_the_next_launch_alone),
         cmocka_unit_test(a_copy_is_there_after_the_wait),
         cmocka_unit_test(matrix_steps_multiply),
+        cmocka_unit_test(matrix_steps_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
