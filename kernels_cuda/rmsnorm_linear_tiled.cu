@@ -34,10 +34,12 @@
 #include "tiled_matrix.cuh"
 #endif
 
-/* rmsnorm_linear_tiled_<tile>_<dtype>_<layout>. Two blocks share a unit: 65536 registers are 256 or 128 for each thread. */
-#define TILED_MATRIX(tile, dtype, suffix, layout)                                                                  \
-    NORMA_KERNEL(rmsnorm_linear_tiled_##tile##_##dtype##_##suffix, norma_linear_params, tile_##tile::threads, 2) { \
-        TILED_ENGINE<dtype, layout, tile_##tile>(params);                                                          \
+/* rmsnorm_linear_tiled_<tile>_<dtype>_<layout>. Two blocks share a unit, or four where a tile is small and shared
+ * memory suffices: 65536 registers are 256 or 128 for each thread. */
+#define TILED_MATRIX(tile, dtype, suffix, layout)                                                             \
+    NORMA_KERNEL(rmsnorm_linear_tiled_##tile##_##dtype##_##suffix, norma_linear_params, tile_##tile::threads, \
+                 TILED_BLOCKS(tile)) {                                                                        \
+        TILED_ENGINE<dtype, layout, tile_##tile>(params);                                                     \
     }
 #define TILED_FMA(tile, suffix, layout)                                                                  \
     NORMA_KERNEL(rmsnorm_linear_tiled_##tile##_##suffix, norma_linear_params, tile_##tile::threads, 2) { \
@@ -51,7 +53,8 @@
     TILED_FMA(tile, f32_kn, WEIGHT_KN)
 
 #if !NORMA_PLATFORM_HIP
-#define TILED_ENGINE tiled_matrix
+#define TILED_ENGINE       tiled_matrix
+#define TILED_BLOCKS(tile) (tile_##tile::bm < 128 ? 4 : 2)
 #define TILED_MATRIX_DTYPE(dtype)                \
     TILED_MATRIX_BOTH(cuda_matrix_large, dtype)  \
     TILED_MATRIX_BOTH(cuda_matrix_medium, dtype) \
@@ -61,7 +64,8 @@ TILED_FMA_BOTH(cuda_fma_large)
 TILED_FMA_BOTH(cuda_fma_small)
 TILED_FMA(cuda_fma_small, any, WEIGHT_ANY)
 #elif NORMA_WAVE == 64
-#define TILED_ENGINE tiled_units
+#define TILED_ENGINE       tiled_units
+#define TILED_BLOCKS(tile) 2
 #define TILED_MATRIX_DTYPE(dtype)               \
     TILED_MATRIX_BOTH(hip_wave64_large, dtype)  \
     TILED_MATRIX_BOTH(hip_wave64_medium, dtype) \
@@ -70,7 +74,8 @@ TILED_FMA(cuda_fma_small, any, WEIGHT_ANY)
 TILED_FMA_BOTH(hip_fma)
 TILED_FMA(hip_fma, any, WEIGHT_ANY)
 #else
-#define TILED_ENGINE tiled_units
+#define TILED_ENGINE       tiled_units
+#define TILED_BLOCKS(tile) 2
 #define TILED_MATRIX_DTYPE(dtype)              \
     TILED_MATRIX_BOTH(hip_wave32_large, dtype) \
     TILED_MATRIX_BOTH(hip_wave32_small, dtype) \

@@ -24,6 +24,9 @@ enum tiled_form {
     FORM_EXACT   /* rstd is known: y, rounded as the contract says */
 };
 
+/* How much of K one chain of a matrix unit's sums may take: docs/numerics.md, "Linear outputs". */
+enum { TILED_CHAIN = 2048 };
+
 /* Row tiles that a group of the walk holds: 16 of 128 rows by 16 of 128 columns are about what runs at once. */
 enum { TILED_GROUP = 16 };
 

@@ -19,6 +19,10 @@
  *     row 4: 2 3 0 1   row 5: 2 3 0 1          of eight rows k.
  *     row 6: 3 2 1 0   row 7: 3 2 1 0
  *
+ * Matrix units round every sum toward zero, so a long chain of them drifts. An fp32 output would show it: there the sums of
+ * each TILED_CHAIN of K are added to those before them, rounded to nearest, in the output's own memory, as registers hold
+ * one set of sums.
+ *
  * Every tile row keeps BK = 32, four threads to a row's step and the k16 steps in order, so an output's bits depend neither
  * on the tile row nor on M. */
 #ifndef NORMA_TILED_MATRIX_CUH
@@ -44,6 +48,7 @@ struct matrix_engine {
     const int rows, cols;          /* of the tile that are inside */
     const tiled_form form;
     const bool gamma_is_vector;
+    const bool folds; /* are the sums of all but the last of K with the outputs? */
     unsigned char *const shared;
     float *const rstd;        /* of the tile's rows, behind the stages */
     const T *x_row[x_chunks]; /* this thread's rows of x, or NULL past the end */
@@ -55,7 +60,8 @@ struct matrix_engine {
           form(tiled_form_of(p, dtype_traits<T>::value == NORMA_BF16)),
           gamma_is_vector(p.norm.gamma.data && p.norm.gamma_dtype == dtype_traits<T>::value && p.norm.k % 8 == 0 &&
                           tiled_vector_rows(p.norm.gamma, 2)),
-          shared(shared_memory()), rstd((float *)(shared + stages * stage_bytes)) {
+          folds(part.out_dtype == NORMA_F32 && p.norm.k > TILED_CHAIN), shared(shared_memory()),
+          rstd((float *)(shared + stages * stage_bytes)) {
         NORMA_UNROLL
         for (int i = 0; i < x_chunks; i++) {
             const int row = chunk_row(i);
@@ -223,6 +229,30 @@ struct matrix_engine {
         }
     }
 
+    /* Adds what the outputs hold to the sums, and before the last step leaves them there and begins anew. A lane finds what
+     * it left itself. */
+    NORMA_DEVICE void fold(norma_index done, norma_index steps) {
+        const bool empty = done * bk <= TILED_CHAIN && !params.accumulate, last = done == steps;
+        NORMA_UNROLL
+        for (int half = 0; half < m_tiles * 2; half++) {
+            const int row = wave_row() + half * 8 + wave_lane() / 4, col = wave_col() + wave_lane() % 4 * 2;
+            if (row >= rows) continue;
+            float *const line = (float *)part.out.data + tiled_row_start(part.out, params.norm, place.row + row) +
+                                (place.col + col) * part.out.col_stride;
+            NORMA_UNROLL
+            for (int at = 0; at < n_tiles * 2; at++) {
+                const int within = at / 2 * 8 + at % 2;
+                if (col + within >= cols) continue;
+                float &sum = c[half / 2][at / 2][half % 2 * 2 + at % 2];
+                float *const to = line + within * part.out.col_stride;
+                if (!empty) sum = add_rn(*to, sum);
+                if (last) continue;
+                *to = sum;
+                sum = 0.0f;
+            }
+        }
+    }
+
     static NORMA_DEVICE int wave_row() {
         return wave_id() % waves_down * wave_rows;
     }
@@ -257,6 +287,7 @@ struct matrix_engine {
             gamma = fetch_gamma(step + 2);
             multiply(stage, 1);
             stage = next;
+            if (folds && ((step + 1) % (TILED_CHAIN / bk) == 0 || step + 1 == steps)) fold(step + 1, steps);
         }
         block_sync();
         finish_rows();
@@ -338,8 +369,12 @@ struct matrix_engine {
         NORMA_NO_UNROLL
         for (int e = 0; e < 8; e++) {
             const int at = column + e / 2 * 8 + e % 2;
-            if (row < rows && at < cols)
-                tiled_store(params, part, start + (place.col + at) * part.out.col_stride, scratch[e * threads]);
+            if (row >= rows || at >= cols) continue;
+            const norma_index to = start + (place.col + at) * part.out.col_stride;
+            if (folds)
+                store_as(part.out.data, part.out_dtype, to, scratch[e * threads]);
+            else
+                tiled_store(params, part, to, scratch[e * threads]);
         }
     }
 };
