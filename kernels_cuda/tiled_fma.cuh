@@ -266,7 +266,6 @@ struct fma_engine {
             const int col = tile_col() + j * 64;
             float bias[4];
             tiled_load_bias<4>(bias, part, place, col);
-            if (params.accumulate) add_outputs(j, col);
             NORMA_UNROLL
             for (int i = 0; i < 4 * tm; i++) {
                 const int row = tile_row() + i / 4 * 64 + i % 4;
@@ -276,25 +275,25 @@ struct fma_engine {
                 float value[4];
                 NORMA_UNROLL
                 for (int e = 0; e < 4; e++) value[e] = fma_rn(c[i][4 * j + e], factor, bias[e]);
+                if (params.accumulate) add_outputs(value, start, col);
                 store_four(value, start, col, vector);
             }
         }
     }
 
-    /* To a plain product, which has neither factor nor bias, what its outputs hold. Not where they are stored: registers would
-     * not suffice. */
-    NORMA_DEVICE void add_outputs(int j, int col) {
+    /* Adds what the outputs hold. It comes by way of shared memory, which no one needs any more, for the sake of a loop that
+     * is not unrolled: registers would not suffice. */
+    NORMA_DEVICE void add_outputs(float value[4], norma_index start, int col) {
+        float *const scratch = shared + thread_id();
         NORMA_UNROLL
-        for (int i = 0; i < 4 * tm; i++) {
-            const int row = tile_row() + i / 4 * 64 + i % 4;
-            const norma_index start = tiled_row_start(part.out, params.norm, place.row + row);
-            NORMA_UNROLL
-            for (int e = 0; e < 4; e++) {
-                const norma_index at = start + (place.col + col + e) * part.out.col_stride;
-                if (row < rows && col + e < cols)
-                    c[i][4 * j + e] = add_rn(c[i][4 * j + e], load_as(part.out.data, part.out_dtype, at));
-            }
+        for (int e = 0; e < 4; e++) scratch[e * threads] = value[e];
+        NORMA_NO_UNROLL
+        for (int e = 0; e < 4 && col + e < cols; e++) {
+            const norma_index at = start + (place.col + col + e) * part.out.col_stride;
+            scratch[e * threads] = add_rn(scratch[e * threads], load_as(part.out.data, part.out_dtype, at));
         }
+        NORMA_UNROLL
+        for (int e = 0; e < 4; e++) value[e] = scratch[e * threads];
     }
 
     NORMA_DEVICE void store_four(const float value[4], norma_index start, int col, bool vector) {
