@@ -22,11 +22,11 @@
 #define NORMA_UNIT_THREADS 1536
 #endif
 
-/* Defines an extern "C" kernel that takes `params`; blocks of `threads` threads, at least `blocks` of them per unit, or as many
- * as it can have. */
-#define NORMA_KERNEL(name, type, threads, blocks)                                                                      \
-    extern "C" __global__ void __launch_bounds__(                                                                      \
-        threads, (blocks) * (threads) <= NORMA_UNIT_THREADS ? (blocks) : NORMA_UNIT_THREADS / (threads))               \
+/* Defines an extern "C" kernel that takes `params`; blocks of `threads` threads, at least `blocks` of them per unit, or as
+ * many as it can have. */
+#define NORMA_KERNEL(name, type, threads, blocks)                                                        \
+    extern "C" __global__ void __launch_bounds__(                                                        \
+        threads, (blocks) * (threads) <= NORMA_UNIT_THREADS ? (blocks) : NORMA_UNIT_THREADS / (threads)) \
         name(const __grid_constant__ type params)
 
 NORMA_DEVICE int thread_id() {
@@ -159,15 +159,25 @@ NORMA_DEVICE void cluster_post(cluster_box *box, float *shared, int rank, float 
     *shared = value;
 #endif
 }
+/* What other blocks of a cluster post is acquired within the cluster, where a wait by itself acquires within the block. A
+ * wait with that scope would empty the first-level cache of global memory; with the fence, which is for shared memory alone,
+ * the instructions stay the same. Compilers before 12.8 do not know it. */
+#if __CUDACC_VER_MAJOR__ * 100 + __CUDACC_VER_MINOR__ >= 1208
+#define CLUSTER_WAIT    "mbarrier.try_wait.parity.relaxed.cluster.shared::cta.b64 p, [%1], %2;\n\t"
+#define CLUSTER_ACQUIRE "fence.acquire.sync_restrict::shared::cluster.cluster;"
+#else
+#define CLUSTER_WAIT    "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n\t"
+#define CLUSTER_ACQUIRE ""
+#endif
 NORMA_DEVICE void cluster_collect(cluster_box *box, int parity) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
     unsigned done = 0;
     while (!done)
-        asm volatile("{\n\t.reg .pred p;\n\tmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n\t"
-                     "selp.u32 %0, 1, 0, p;\n\t}"
+        asm volatile("{\n\t.reg .pred p;\n\t" CLUSTER_WAIT "selp.u32 %0, 1, 0, p;\n\t}"
                      : "=r"(done)
                      : "r"((unsigned)__cvta_generic_to_shared(box)), "r"(parity)
                      : "memory");
+    asm volatile(CLUSTER_ACQUIRE ::: "memory");
 #else
     (void)box;
     (void)parity;
@@ -175,8 +185,8 @@ NORMA_DEVICE void cluster_collect(cluster_box *box, int parity) {
 #endif
 }
 
-/* One thread copies: `bytes`, a multiple of 16, from global to this block's shared memory, both aligned to 16. The box, which
- * expects them, collects them as it does what is posted. */
+/* One thread copies: `bytes`, a multiple of 16, from global to this block's shared memory, both aligned to 16. The box,
+ * which expects them, collects them as it does what is posted. */
 NORMA_DEVICE void cluster_copy(cluster_box *box, void *shared, const void *from, int bytes) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(

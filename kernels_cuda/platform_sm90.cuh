@@ -34,6 +34,18 @@ NORMA_DEVICE void barrier_wait(unsigned barrier, unsigned parity) {
     } while (!done);
 }
 
+/* The same for what other blocks of the cluster send, as cluster_collect() does it. */
+NORMA_DEVICE void barrier_wait_cluster(unsigned barrier, unsigned parity) {
+    unsigned done;
+    do {
+        asm volatile("{\n\t.reg .pred p;\n\t" CLUSTER_WAIT "selp.u32 %0, 1, 0, p;\n\t}"
+                     : "=r"(done)
+                     : "r"(barrier), "r"(parity)
+                     : "memory");
+    } while (!done);
+    asm volatile(CLUSTER_ACQUIRE ::: "memory");
+}
+
 /* ---- Tensor copies: one thread issues them ---- */
 
 NORMA_DEVICE void tensor_prefetch(const norma_tensor_map *map) {

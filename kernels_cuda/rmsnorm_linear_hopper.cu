@@ -400,7 +400,7 @@ struct hopper_block {
         NORMA_UNROLL
         for (int to = 0; to < Tile::pieces; to++)
             if (to != rank) send(c[to / across], to % across * Tile::part_cols, rank, to);
-        barrier_wait(parts_filled(), 0);
+        barrier_wait_cluster(parts_filled(), 0);
         finish_part<0>(c, walk, warpgroup, rank);
     }
 

@@ -7,8 +7,8 @@
 
 namespace {
 
-constexpr int group = 32;         /* lanes whose sums go by shuffles; a wave of 64 holds two */
-constexpr int row_threads = 512;  /* the most of a row in a block */
+constexpr int group = 32;        /* lanes whose sums go by shuffles; a wave of 64 holds two */
+constexpr int row_threads = 512; /* the most of a row in a block */
 constexpr int row_waves = row_threads / group;
 constexpr int cluster_blocks = 8; /* of a cluster, where there is one */
 
@@ -20,7 +20,11 @@ NORMA_DEVICE float four_of(const float *values) {
                   add_rn(float_from_bits(v.word[2]), float_from_bits(v.word[3])));
 }
 
-/* What the blocks of a cluster tell each other, by turns: they are less than two turns apart. */
+/* What the blocks of a cluster tell each other, by turns: they are less than two turns apart. A block posts its sum of a
+ * turn after a barrier, which its threads reach with the sums of the turn before in registers; others post for the next turn
+ * but one after they have collected that, so nothing unread is overwritten. None ends before all that is posted to it has
+ * come. compute-sanitizer's racecheck reports hazards here. Its manual ("Racecheck Tool") names cuda::barrier, cp.async and
+ * cp.async.bulk as what it follows, not st.async, and has it ask for a barrier of the whole cluster before a block ends. */
 struct cluster_sums {
     alignas(16) float sums[2][cluster_blocks];
     cluster_box box[2];
