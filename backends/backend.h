@@ -74,7 +74,8 @@ struct norma_backend {
      * route. Everything slow or allocating happens here, nothing of it in launch(). */
     norma_status (*prepare)(norma_device *device, norma_launch *launch);
 
-    /* Frees what prepare() put into launch->native, after the work enqueued so far. launch->problem is NULL. */
+    /* Frees what prepare() put into launch->native, which is the host's memory: a stream may be being captured, and captured
+     * graphs may still run what was launched. launch->problem is NULL. */
     void (*discard)(norma_device *device, norma_launch *launch);
 
     /* Enqueues. launch->problem has all addresses, batch >= 1, m >= 1 and at least one part with n >= 1. */

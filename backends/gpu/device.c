@@ -160,6 +160,7 @@ void gpu_close(norma_device *base) {
         const gpu_operation *operation = gpu_operation_for(device->platform, (norma_kernel)kernel);
         if (operation && operation->close) operation->close(device);
     }
+    gpu_words_free(device);
     gpu_unload(device);
     if (device->own_stream) driver->stream_destroy(device->own_stream);
     if (entered) gpu_leave(device, previous);

@@ -78,6 +78,9 @@ const gpu_operation *gpu_operation_for(const gpu_platform *platform, norma_kerne
 /* The name of a kernel that gpu_find() gave. */
 const char *gpu_function_name(const gpu_device *device, const void *function);
 
+/* Frees what gpu_words_reserve() made. */
+void gpu_words_free(gpu_device *device);
+
 /* Unloads the modules and forgets their functions. */
 void gpu_unload(gpu_device *device);
 

@@ -37,6 +37,7 @@ typedef struct gpu_device {
     int function_count;
     uintptr_t known[GPU_KNOWN_ADDRESSES]; /* that the driver has confirmed, see address.c */
     void *lt, *rocblas;                   /* what backends/blas keeps of the vendor's libraries */
+    struct gpu_words *words;              /* see gpu_words_reserve() */
 } gpu_device;
 
 /* One kernel launch, ready but for its arguments. */
@@ -56,6 +57,13 @@ norma_status gpu_find(gpu_device *device, const char *name, unsigned shared_byte
 /* Enqueues; `params` is one of the structs of params.h. */
 norma_status gpu_enqueue(gpu_device *device, const gpu_kernel *kernel, const void *params, size_t params_bytes);
 
+/* In prepare(): makes sure of so many bytes of zeros, which kernels may count and mark their values in. They are there for
+ * every launch of the device, as the launch before left them, at an address that stays valid until the device is closed. */
+norma_status gpu_words_reserve(gpu_device *device, size_t bytes);
+
+/* In launch(): where they are. */
+void *gpu_words(const gpu_device *device);
+
 /* params.h structs from a problem. */
 norma_norm_params gpu_norm_params(const norma_problem *problem);
 norma_linear_params gpu_linear_params(const norma_problem *problem);
@@ -70,9 +78,9 @@ norma_status gpu_sums_find(gpu_device *device, norma_dtype dtype, gpu_sums *out_
 norma_status gpu_sums_enqueue(gpu_device *device, const gpu_sums *sums, norma_sums_params params);
 
 /* One file per kernel decides geometry and arguments: prepare finds the function and sizes the workspace, launch enqueues.
- * launch->native is the operation's own: discard frees it, or free() where an operation has no discard. close frees what an
- * operation keeps in the device, and may be NULL too; so may version, which names a vendor's library behind the operation.
- * The device's context is current in all of them. */
+ * launch->native is the operation's own, in the host's memory: discard frees it, or free() where an operation has no
+ * discard. close frees what an operation keeps in the device, and may be NULL too; so may version, which names a vendor's
+ * library behind the operation. The device's context is current in all of them. */
 typedef struct gpu_operation {
     norma_kernel kernel;
     norma_status (*prepare)(gpu_device *device, norma_launch *launch);

@@ -4,8 +4,7 @@
  * strides and dtypes rule out, prepare() refuses; what an address or a batch rules out at the call goes to the tiled kernel,
  * which prepare() readies besides.
  *
- * Blocks of a launch talk to each other in memory that belongs to it and begins with zeros: the kernel's comment says how.
- */
+ * Blocks of a launch talk to each other in the device's words (gpu_words_reserve): the kernel's comment says how. */
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,13 +18,12 @@ enum { STORE_ROWS = 16, THREADS = 384, WALK_GROUP = 8, SLAB_COLUMNS = 64 };
 /* The most that the workspace for normalised rows may take. */
 #define MAX_Y_BYTES (INT64_C(1) << 30)
 
-/* A launch's memory: two counters, and a word for every row. */
+/* The words: two counters, and one for every row. */
 #define COUNTER_BYTES 256
 
 typedef struct hopper_native {
     void *functions[NORMA_TILE_COUNT]; /* of the table's rows for this kernel; NULL elsewhere */
     bool columns;                      /* weights lie as (N, K) */
-    void *memory;
     norma_launch tiled;
 } hopper_native;
 
@@ -111,20 +109,9 @@ static norma_status find_functions(gpu_device *device, const norma_problem *prob
     return status;
 }
 
-/* Copied on a stream of the device's own: the caller's may be being captured. */
-static norma_status make_memory(gpu_device *device, const norma_problem *problem, hopper_native *native) {
+static size_t word_bytes(const norma_problem *problem) {
     const size_t rows = problem->op == NORMA_OP_LINEAR ? 0 : (size_t)(problem->batch * problem->m);
-    const size_t bytes = COUNTER_BYTES + rows * 8;
-    void *stream;
-    norma_status status = gpu_own_stream(device, &stream);
-    if (!status) status = GPU_CALL(device->driver, memory_alloc, &native->memory, bytes);
-    if (status) return status;
-    void *const zeros = calloc(1, bytes);
-    if (!zeros) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for %zu bytes", bytes);
-    status = GPU_CALL(device->driver, copy_to_device, native->memory, zeros, bytes, stream);
-    if (!status) status = GPU_CALL(device->driver, stream_sync, stream);
-    free(zeros);
-    return status;
+    return COUNTER_BYTES + rows * 8;
 }
 
 static norma_status prepare(gpu_device *device, norma_launch *launch) {
@@ -144,17 +131,13 @@ static norma_status prepare(gpu_device *device, norma_launch *launch) {
     norma_status status = gpu_rmsnorm_linear_tiled.prepare(device, &native->tiled);
     native->tiled.problem = NULL;
     if (!status) status = find_functions(device, problem, native);
-    if (!status) status = make_memory(device, problem, native);
-    return status;
+    return status ? status : gpu_words_reserve(device, word_bytes(problem));
 }
 
 /* Also of what prepare() gave up half way. */
 static void discard(gpu_device *device, norma_launch *launch) {
     hopper_native *native = launch->native;
-    if (native->memory) {
-        device->driver->stream_sync(device->stream);
-        device->driver->memory_free(native->memory);
-    }
+    (void)device;
     free(native->tiled.native);
     free(native);
 }
@@ -225,17 +208,17 @@ static norma_status fill_parts(gpu_device *device, const norma_problem *problem,
     return status;
 }
 
-static norma_hopper_params params_of(const norma_launch *launch, const hopper_native *native, const norma_walk *walk) {
+static norma_hopper_params params_of(const gpu_device *device, const norma_launch *launch, const norma_walk *walk) {
     const norma_problem *problem = launch->problem;
     const norma_view x = gpu_view(&problem->x), rstd = gpu_view(&problem->rstd);
-    char *const memory = native->memory;
+    char *const words = gpu_words(device);
     return (norma_hopper_params){
         .x_data = x.data,
         .x_stride = x.row_stride,
         .rstd_out = rstd.data,
         .rstd_stride = rstd.row_stride,
-        .rstd = (unsigned long long *)(memory + COUNTER_BYTES),
-        .launches = (unsigned *)memory,
+        .rstd = (unsigned long long *)(words + COUNTER_BYTES),
+        .launches = (unsigned *)words,
         .rows = (int)(problem->batch * problem->m),
         .k = (int)problem->k,
         .parts = problem->parts,
@@ -274,7 +257,7 @@ static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
     if (!call_suits(problem)) return enqueue_tiled(device, launch, native);
     const norma_walk walk = walk_for(device, problem);
     if (walk.row_tiles * walk.col_tiles > INT_MAX / 2) return enqueue_tiled(device, launch, native);
-    norma_hopper_params params = params_of(launch, native, &walk);
+    norma_hopper_params params = params_of(device, launch, &walk);
     norma_tensor rows = problem->x;
     if (params.y) {
         rows.buffer = launch->workspace;

@@ -48,6 +48,12 @@ static int enter(gpu_function_id function) {
         if (entered) return entered;                  \
     } while (0)
 
+/* Calls that may reach into other streams end a capture, unless it or the thread is relaxed about them. */
+static void touch_captures(void) {
+    if (fake_gpu.capturing && !fake_gpu.capture_relaxed && fake_gpu.capture_mode != GPU_CAPTURE_RELAXED)
+        fake_gpu.capture_broken = true;
+}
+
 static int fake_init(unsigned flags) {
     assert_int_equal(flags, 0);
     ENTER(init);
@@ -141,6 +147,7 @@ static int fake_context_set(void *context) {
 /* A module is a copy of its image, which is the stem. */
 static int fake_module_load(void **out_module, const void *image) {
     assert_ptr_equal(fake_gpu.current, &context_token);
+    touch_captures();
     ENTER(module_load);
     *out_module = strdup(image);
     assert_non_null(*out_module);
@@ -184,6 +191,7 @@ static int fake_function_set(void *function, int attribute, int value) {
 
 static int fake_memory_alloc(void **out_data, size_t bytes) {
     assert_ptr_equal(fake_gpu.current, &context_token);
+    touch_captures();
     ENTER(memory_alloc);
     for (int i = 0; i < MAX_BLOCKS; i++) {
         if (blocks[i].begin) continue;
@@ -206,9 +214,14 @@ static int block_of(const void *data) {
     return -1;
 }
 
+bool fake_gpu_holds(const void *data) {
+    return block_of(data) >= 0;
+}
+
 static int fake_memory_free(void *data) {
     const int block = block_of(data);
     assert_true(block >= 0 && blocks[block].begin == data);
+    touch_captures();
     free(data);
     blocks[block].begin = NULL;
     fake_gpu.live_blocks--;
@@ -278,7 +291,9 @@ static int fake_stream_destroy(void *stream) {
 
 static int fake_stream_sync(void *stream) {
     ENTER(stream_sync);
-    return stream && stream == fake_gpu.capturing ? 900 : GPU_SUCCESS;
+    if (!stream || stream != fake_gpu.capturing) return GPU_SUCCESS;
+    fake_gpu.capture_broken = true;
+    return 900;
 }
 
 static int fake_event_create(void **out_event, unsigned flags) {
@@ -318,12 +333,14 @@ static int fake_capture_begin(void *stream, int mode) {
     assert_int_equal(mode, GPU_CAPTURE_RELAXED);
     ENTER(capture_begin);
     fake_gpu.capturing = stream;
+    fake_gpu.capture_relaxed = true;
     return GPU_SUCCESS;
 }
 
 static int fake_capture_end(void *stream, void **out_graph) {
     assert_ptr_equal(stream, fake_gpu.capturing);
     fake_gpu.capturing = NULL;
+    fake_gpu.capture_relaxed = false;
     *out_graph = NULL;
     ENTER(capture_end);
     return hand_out(out_graph, &fake_gpu.live_graphs);

@@ -32,6 +32,7 @@ typedef struct fake_gpu_state {
     float elapsed_ms;        /* between any two events */
     const char *no_driver;   /* platform.driver() finds none and gives this reason */
     const char *no_function; /* modules lack functions whose name contains this */
+    void *capturing;         /* stream; set by the test for a capture of the caller's own, which is not a relaxed one */
 
     /* Seen by the test. */
     int calls; /* that could have failed */
@@ -42,7 +43,8 @@ typedef struct fake_gpu_state {
     int launched;
     fake_gpu_launch launches[FAKE_GPU_MAX_LAUNCHES];
     int graph_launches;
-    void *capturing; /* stream */
+    bool capture_relaxed; /* the capture is one of record() */
+    bool capture_broken;  /* by a call that no captured stream allows, or that this thread was not allowed */
     int address_queries;
     int shared_limit; /* of dynamic shared memory, last set for a function */
 } fake_gpu_state;
@@ -57,6 +59,9 @@ void fake_gpu_reset(void);
 
 /* A context on the fake device, in the order of `stream`. */
 norma_status fake_gpu_context(void *stream, norma_context **out_context);
+
+/* Whether an address lies in memory that was allocated and is not freed. */
+bool fake_gpu_holds(const void *data);
 
 /* Fails the test if anything is still out, or if the thread's context is not the one it had. */
 void fake_gpu_expect_clean(const char *label, const void *callers_context);
