@@ -39,6 +39,7 @@ typedef struct norma_launch {
     const norma_problem *problem; /* in prepare(): of a plan, with batch 1, m the largest m asked for, and no addresses */
     norma_buffer workspace;
     size_t workspace_bytes; /* set by prepare() to what the launch needs; the front allocates it before launch() */
+    int64_t max_rows;       /* set by prepare() to the most rows, batch * m, that launch() takes at a time; 0: any */
     void *native;           /* the backend's own: a function, an algorithm; NULL if it needs nothing */
 } norma_launch;
 

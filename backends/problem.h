@@ -66,6 +66,12 @@ static inline bool norma_problem_is_plain(const norma_problem *problem) {
     return problem->op == NORMA_OP_LINEAR || problem->op == NORMA_OP_PRODUCT;
 }
 
+/* The rows that a tile is chosen for: with NORMA_BATCH_INVARIANT always as many. */
+#define NORMA_INVARIANT_ROWS 1024
+static inline int64_t norma_problem_tile_rows(const norma_problem *problem, int64_t rows) {
+    return problem->flags & NORMA_BATCH_INVARIANT ? NORMA_INVARIANT_ROWS : rows;
+}
+
 /* The number of output columns over all parts. */
 static inline int64_t norma_problem_columns(const norma_problem *problem) {
     int64_t columns = 0;

@@ -115,40 +115,71 @@ static void log_launch(const norma_context *context, const norma_prepared *prepa
               norma_dtype_name(out->layout.dtype), prepared->route.reason);
 }
 
-static norma_status run_step(norma_context *context, const norma_prepared *prepared, int step, const norma_problem *problem,
-                             const norma_workspace *workspace) {
-    norma_device *device = context->device;
-    norma_launch launch = prepared->launches[step];
+/* What does not change from launch to launch of one run. */
+typedef struct running {
+    norma_context *context;
+    const norma_prepared *prepared;
+    const norma_workspace *workspace;
+} running;
+
+typedef norma_status (*piece_fn)(const running *run, int step, const norma_problem *piece);
+
+/* Whole batches, or rows within a batch, in pieces of at most `most` rows. */
+static norma_status run_pieces(const running *run, int step, const norma_problem *problem, int64_t most, piece_fn function) {
+    if (problem->batch * problem->m <= most) return function(run, step, problem);
+    const bool whole_batches = problem->m <= most;
+    const int64_t batches = whole_batches ? most / problem->m : 1;
+    const int64_t m = whole_batches ? problem->m : most;
+    for (int64_t batch = 0; batch < problem->batch; batch += batches) {
+        for (int64_t row = 0; row < problem->m; row += m) {
+            const int64_t batches_left = problem->batch - batch;
+            const int64_t rows_left = problem->m - row;
+            norma_problem piece;
+            norma_problem_slice(problem, batch, batches < batches_left ? batches : batches_left, row,
+                                m < rows_left ? m : rows_left, &piece);
+            const norma_status status = function(run, step, &piece);
+            if (status) return status;
+        }
+    }
+    return NORMA_OK;
+}
+
+static norma_status launch_step(const running *run, int step, const norma_problem *problem) {
+    norma_device *device = run->context->device;
+    norma_launch launch = run->prepared->launches[step];
     launch.problem = problem;
-    launch.workspace.data = workspace->data;
-    launch.workspace.offset_bytes = aligned_end(prepared->intermediate_bytes);
+    launch.workspace.data = run->workspace->data;
+    launch.workspace.offset_bytes = aligned_end(run->prepared->intermediate_bytes);
     return device->backend->launch(device, &launch);
 }
 
-/* Runs the route's steps on rows that fit the intermediate. */
-static norma_status run_chunk(norma_context *context, const norma_prepared *prepared, const norma_problem *chunk,
-                              const norma_workspace *workspace) {
-    const norma_buffer intermediate = {.data = workspace->data, .offset_bytes = 0};
-    for (int step = 0; step < prepared->steps; step++) {
+static norma_status run_step(const running *run, int step, const norma_problem *problem) {
+    const int64_t most = run->prepared->launches[step].max_rows;
+    return run_pieces(run, step, problem, most ? most : INT64_MAX, launch_step);
+}
+
+/* Runs the route's steps from `first` on, on rows that fit the intermediate. */
+static norma_status run_steps(const running *run, int first, const norma_problem *chunk) {
+    const norma_buffer intermediate = {.data = run->workspace->data, .offset_bytes = 0};
+    for (int step = first; step < run->prepared->steps; step++) {
         norma_problem problem;
-        norma_step_problem(&prepared->route, step, chunk, intermediate, &problem);
-        log_launch(context, prepared, step, chunk);
-        const norma_status status = run_step(context, prepared, step, &problem, workspace);
+        norma_step_problem(&run->prepared->route, step, chunk, intermediate, &problem);
+        log_launch(run->context, run->prepared, step, chunk);
+        const norma_status status = run_step(run, step, &problem);
         if (status) return status;
     }
     return NORMA_OK;
 }
 
-static norma_status run_backward(norma_context *context, const norma_prepared *prepared, const norma_problem *whole,
-                                 const norma_workspace *workspace) {
-    const norma_buffer room = {.data = workspace->data, .offset_bytes = 0};
-    for (int step = 0; step < prepared->steps; step++) {
+static norma_status run_backward(const running *run, const norma_problem *whole) {
+    const norma_buffer room = {.data = run->workspace->data, .offset_bytes = 0};
+    for (int step = 0; step < run->prepared->steps; step++) {
         const int64_t passes = norma_backward_step_passes(whole, step);
         for (int64_t pass = 0; pass < passes; pass++) {
             norma_problem problem;
             norma_backward_step(whole, step, pass, room, &problem);
-            log_launch(context, prepared, step, &problem);
-            const norma_status status = run_step(context, prepared, step, &problem, workspace);
+            log_launch(run->context, run->prepared, step, &problem);
+            const norma_status status = run_step(run, step, &problem);
             if (status) return status;
         }
     }
@@ -157,23 +188,7 @@ static norma_status run_backward(norma_context *context, const norma_prepared *p
 
 norma_status norma_prepared_run(norma_context *context, const norma_prepared *prepared, const norma_problem *problem,
                                 const norma_workspace *workspace) {
-    if (prepared->route.form == NORMA_FORM_BACKWARD) return run_backward(context, prepared, problem, workspace);
-    const int64_t chunk_rows = norma_chunk_rows(&prepared->route, problem, context->intermediate_bytes);
-    if (problem->batch * problem->m <= chunk_rows) return run_chunk(context, prepared, problem, workspace);
-
-    const bool whole_batches = problem->m <= chunk_rows;
-    const int64_t batches = whole_batches ? chunk_rows / problem->m : 1;
-    const int64_t m = whole_batches ? problem->m : chunk_rows;
-    for (int64_t batch = 0; batch < problem->batch; batch += batches) {
-        for (int64_t row = 0; row < problem->m; row += m) {
-            const int64_t batches_left = problem->batch - batch;
-            const int64_t rows_left = problem->m - row;
-            norma_problem chunk;
-            norma_problem_slice(problem, batch, batches < batches_left ? batches : batches_left, row,
-                                m < rows_left ? m : rows_left, &chunk);
-            const norma_status status = run_chunk(context, prepared, &chunk, workspace);
-            if (status) return status;
-        }
-    }
-    return NORMA_OK;
+    const running run = {context, prepared, workspace};
+    if (prepared->route.form == NORMA_FORM_BACKWARD) return run_backward(&run, problem);
+    return run_pieces(&run, 0, problem, norma_chunk_rows(&prepared->route, problem, context->intermediate_bytes), run_steps);
 }

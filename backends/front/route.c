@@ -28,9 +28,6 @@
  */
 #define HOPPER_OUTPUTS (INT64_C(1) << 29)
 
-/* For batch-invariant calls the tile row must not depend on the rows: it is chosen for this many. */
-#define INVARIANT_ROWS 1024
-
 typedef struct route_list {
     int count;
     norma_route *routes;
@@ -70,7 +67,7 @@ static void add_gpu_skinny(route_list *list, const norma_problem *problem, const
 }
 
 static void add_tiled(route_list *list, const norma_problem *problem, int64_t rows, const norma_limits *limits) {
-    const norma_shape shape = shape_of(problem, rows);
+    const norma_shape shape = shape_of(problem, norma_problem_tile_rows(problem, rows));
     const char *reason;
     const norma_tile *tile = norma_tile_select(NORMA_KERNEL_RMSNORM_LINEAR_TILED, &shape, limits, &reason);
     if (tile) add_linear(list, problem, NORMA_KERNEL_RMSNORM_LINEAR_TILED, tile, reason);
@@ -161,7 +158,7 @@ static void add_cpu_rmsnorm_linear(route_list *list, const norma_problem *proble
 /* A CPU's own kernel comes first where its vector instructions are used, as for a whole Linear. */
 static void add_product(route_list *list, const norma_problem *problem, int64_t rows, const norma_limits *limits) {
     if (problem->flags & NORMA_BATCH_INVARIANT) {
-        add_tiled(list, problem, INVARIANT_ROWS, limits);
+        add_tiled(list, problem, rows, limits);
         return;
     }
     const bool vendor_first = is_gpu(limits) || limits->target == NORMA_TARGET_CPU_PLAIN;
@@ -174,7 +171,7 @@ static void add_rmsnorm_linear(route_list *list, const norma_problem *problem, i
     if (problem->flags & NORMA_BATCH_INVARIANT) {
         if (hopper_takes(problem, limits))
             add_linear(list, problem, NORMA_KERNEL_RMSNORM_LINEAR_HOPPER, NULL, "a row's bits depend on the row alone");
-        add_tiled(list, problem, INVARIANT_ROWS, limits);
+        add_tiled(list, problem, rows, limits);
     } else if (is_gpu(limits))
         add_gpu_rmsnorm_linear(list, problem, rows, limits);
     else

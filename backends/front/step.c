@@ -97,10 +97,12 @@ int64_t norma_intermediate_bytes(const norma_route *route, const norma_problem *
     return uses_intermediate(route, problem) ? rows * row_bytes(problem) : 0;
 }
 
-static void move(norma_tensor *tensor, int64_t batch, int64_t row) {
+/* What is left of one batch has no batch stride, as README.md beside this folder has it. */
+static void move(norma_tensor *tensor, int64_t batch, int64_t batches, int64_t row) {
     if (!norma_tensor_present(tensor)) return;
     const int64_t elements = batch * tensor->layout.batch_stride + row * tensor->layout.row_stride;
     tensor->buffer.offset_bytes += (size_t)elements * norma_dtype_bytes(tensor->layout.dtype);
+    if (batches == 1) tensor->layout.batch_stride = 0;
 }
 
 void norma_problem_slice(const norma_problem *problem, int64_t batch, int64_t batches, int64_t row, int64_t m,
@@ -108,10 +110,8 @@ void norma_problem_slice(const norma_problem *problem, int64_t batch, int64_t ba
     *out_slice = *problem;
     out_slice->batch = batches;
     out_slice->m = m;
-    move(&out_slice->x, batch, row);
-    move(&out_slice->residual, batch, row);
-    move(&out_slice->residual_out, batch, row);
-    move(&out_slice->rstd, batch, row);
-    move(&out_slice->out, batch, row);
-    for (int p = 0; p < out_slice->parts; p++) move(&out_slice->part[p].out, batch, row);
+    norma_tensor *const of_rows[] = {&out_slice->x,   &out_slice->residual, &out_slice->residual_out,  &out_slice->rstd,
+                                     &out_slice->out, &out_slice->dout,     &out_slice->dresidual_out, &out_slice->dx};
+    for (size_t i = 0; i < sizeof of_rows / sizeof *of_rows; i++) move(of_rows[i], batch, batches, row);
+    for (int p = 0; p < out_slice->parts; p++) move(&out_slice->part[p].out, batch, batches, row);
 }

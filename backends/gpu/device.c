@@ -106,6 +106,8 @@ static norma_status read_limits(gpu_device *device, const norma_device_info *inf
         .units = value[GPU_ATTRIBUTE_UNITS],
         .lanes = value[GPU_ATTRIBUTE_WAVE],
         .max_threads = value[GPU_ATTRIBUTE_BLOCK_THREADS],
+        /* HIP counts the threads of a launch in 32 bits, and says so in its documentation alone. */
+        .grid_threads = platform->target == NORMA_TARGET_CUDA ? INT64_MAX : UINT32_MAX,
         .shared_bytes = value[GPU_ATTRIBUTE_BLOCK_SHARED_BYTES],
         .cache_bytes = value[GPU_ATTRIBUTE_CACHE_BYTES],
         .memory_bytes = (int64_t)info->memory_bytes,

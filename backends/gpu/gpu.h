@@ -57,6 +57,9 @@ norma_status gpu_find(gpu_device *device, const char *name, unsigned shared_byte
 /* Enqueues; `params` is one of the structs of params.h. */
 norma_status gpu_enqueue(gpu_device *device, const gpu_kernel *kernel, const void *params, size_t params_bytes);
 
+/* The most blocks of so many threads that a launch may have. */
+int64_t gpu_most_blocks(const gpu_device *device, int threads);
+
 /* In prepare(): makes sure of so many bytes of zeros, which kernels may count and mark their values in. They are there for
  * every launch of the device, as the launch before left them, at an address that stays valid until the device is closed. */
 norma_status gpu_words_reserve(gpu_device *device, size_t bytes);

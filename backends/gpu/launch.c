@@ -35,6 +35,7 @@ norma_status gpu_prepare(norma_device *base, norma_launch *launch) {
     const int mode = gpu_relax(device);
     launch->native = NULL;
     launch->workspace_bytes = 0;
+    launch->max_rows = 0;
     status = operation->prepare(device, launch);
     if (status) discard_native(device, operation, launch);
     gpu_strict(device, mode);
@@ -59,6 +60,10 @@ norma_status gpu_launch(norma_device *base, const norma_launch *launch) {
     if (!status) status = gpu_operation_for(device->platform, launch->kernel)->launch(device, launch);
     gpu_leave(device, previous);
     return status;
+}
+
+int64_t gpu_most_blocks(const gpu_device *device, int threads) {
+    return norma_index_min(INT32_MAX, device->base.limits.grid_threads / threads);
 }
 
 static norma_status enqueue_extended(gpu_device *device, const gpu_kernel *kernel, void **arguments) {

@@ -35,7 +35,7 @@ norma_status gpu_sums_enqueue(gpu_device *device, const gpu_sums *sums, norma_su
     const int64_t width = !vectors ? 1 : params.from_dtype == NORMA_F32 ? 4 : 8;
     params.lanes = vectors && params.pieces == 1 ? 8 : 32;
     const int64_t tiles = norma_ceil_div(params.columns, params.lanes * width);
-    if (tiles > INT32_MAX)
+    if (tiles > gpu_most_blocks(device, THREADS))
         return norma_fail(NORMA_ERROR_UNSUPPORTED, "column_sums: %lld columns in one call", (long long)params.columns);
     const gpu_kernel kernel = {
         .function = vectors ? sums->vectors : sums->elements,

@@ -31,7 +31,7 @@ static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
     const int64_t width = along_k ? params.k : params.n;
     const int64_t height = along_k ? params.n : params.k;
     const int64_t blocks = norma_ceil_div(width, PLACES) * norma_ceil_div(height, LINES);
-    if (blocks > INT32_MAX)
+    if (blocks > gpu_most_blocks(device, PLACES))
         return norma_fail(NORMA_ERROR_UNSUPPORTED, "fold_gamma: a weight of %lld blocks", (long long)blocks);
     const gpu_kernel kernel = {
         .function = launch->native,

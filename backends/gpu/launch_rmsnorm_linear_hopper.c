@@ -1,8 +1,9 @@
 /* Launches rmsnorm_linear_hopper: as many blocks as multiprocessors, which share out the product in the way that tile_walk.c
  * finds cheapest for the rows at hand. The kernel's tensors go through the copy engine, so each needs rows (W: or
  * columns) without gaps between elements, 16-byte aligned addresses and strides, and all of them one half dtype. What
- * strides and dtypes rule out, prepare() refuses; what an address or a batch rules out at the call goes to the tiled kernel,
- * which prepare() readies besides.
+ * strides and dtypes rule out, prepare() refuses; what an address rules out at the call goes to the tiled kernel, which
+ * prepare() readies besides. Batches that are no single matrix go there too, unless NORMA_BATCH_INVARIANT wants a row to
+ * have the same kernel in any batch: then each is a launch.
  *
  * Blocks of a launch talk to each other in the device's words (gpu_words_reserve): the kernel's comment says how. */
 #include <limits.h>
@@ -10,12 +11,13 @@
 #include <stdlib.h>
 
 #include "../dtype.h"
+#include "../front/step.h"
 #include "../tiling/tile_walk.h"
 #include "device.h"
 
-enum { STORE_ROWS = 16, THREADS = 384, WALK_GROUP = 8, SLAB_COLUMNS = 64 };
+enum { STORE_ROWS = 16, THREADS = 384, WALK_GROUP = 8, SLAB_COLUMNS = 64, LEAST_BM = 64, LEAST_BN = 64 };
 
-/* The most that the workspace for normalised rows may take. */
+/* The most that the workspace for normalised rows may take; more rows come in pieces. */
 #define MAX_Y_BYTES (INT64_C(1) << 30)
 
 /* The words: two counters, and one for every row. */
@@ -109,9 +111,14 @@ static norma_status find_functions(gpu_device *device, const norma_problem *prob
     return status;
 }
 
-static size_t word_bytes(const norma_problem *problem) {
-    const size_t rows = problem->op == NORMA_OP_LINEAR ? 0 : (size_t)(problem->batch * problem->m);
-    return COUNTER_BYTES + rows * 8;
+/* Of a launch: the kernel counts rows and tiles in 32 bits. */
+static int64_t most_rows(const norma_problem *problem) {
+    norma_index n[NORMA_MAX_PARTS] = {0};
+    for (int p = 0; p < problem->parts; p++) n[p] = problem->part[p].n;
+    const int64_t row_tiles = INT_MAX / 2 / norma_col_tiles(n, problem->parts, LEAST_BN);
+    const int64_t rows = norma_index_min(INT_MAX / 2, row_tiles * LEAST_BM);
+    const int64_t y_rows = ahead(problem) ? MAX_Y_BYTES / 2 / y_stride(problem) : rows;
+    return norma_index_min(rows, y_rows > 0 ? y_rows : 1);
 }
 
 static norma_status prepare(gpu_device *device, norma_launch *launch) {
@@ -120,18 +127,19 @@ static norma_status prepare(gpu_device *device, norma_launch *launch) {
     const bool columns = weight_suits(problem, &problem->part[0], true);
     const char *why = objection(problem, columns);
     if (why) return refuse(why);
-    if (ahead(problem) && problem->batch * problem->m > MAX_Y_BYTES / 2 / y_stride(problem))
-        return refuse("normalised rows that take more memory than W is worth");
     hopper_native *native = calloc(1, sizeof *native);
     if (!native) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a launch");
     launch->native = native;
     native->columns = columns;
-    if (ahead(problem)) launch->workspace_bytes = (size_t)(problem->batch * problem->m * y_stride(problem) * 2);
     native->tiled = (norma_launch){.kernel = NORMA_KERNEL_RMSNORM_LINEAR_TILED, .problem = problem};
     norma_status status = gpu_rmsnorm_linear_tiled.prepare(device, &native->tiled);
     native->tiled.problem = NULL;
     if (!status) status = find_functions(device, problem, native);
-    return status ? status : gpu_words_reserve(device, word_bytes(problem));
+    if (status) return status;
+    launch->max_rows = norma_index_min(most_rows(problem), native->tiled.max_rows);
+    const int64_t rows = norma_index_min(problem->batch * problem->m, launch->max_rows);
+    if (ahead(problem)) launch->workspace_bytes = (size_t)(rows * y_stride(problem) * 2);
+    return gpu_words_reserve(device, COUNTER_BYTES + (problem->op == NORMA_OP_LINEAR ? 0 : (size_t)rows * 8));
 }
 
 /* Also of what prepare() gave up half way. */
@@ -148,21 +156,22 @@ static bool aligned(const norma_tensor *tensor) {
     return ((uintptr_t)tensor->buffer.data + tensor->buffer.offset_bytes) % 16 == 0;
 }
 
-static bool joined(const norma_problem *problem, const norma_tensor *tensor) {
-    return problem->batch == 1 || tensor->layout.batch_stride == problem->m * tensor->layout.row_stride;
+static bool follows(const norma_problem *problem, const norma_tensor *tensor) {
+    return !norma_tensor_present(tensor) || tensor->layout.batch_stride == problem->m * tensor->layout.row_stride;
 }
 
-/* What is known at the call only: addresses, and whether a batch is one taller matrix. */
-static bool call_suits(const norma_problem *problem) {
-    if (!aligned(&problem->x) || !joined(problem, &problem->x)) return false;
-    if (norma_tensor_present(&problem->gamma) && !aligned(&problem->gamma)) return false;
-    if (norma_tensor_present(&problem->rstd) && !joined(problem, &problem->rstd)) return false;
-    if (problem->batch * problem->m > INT_MAX / 2) return false;
-    for (int p = 0; p < problem->parts; p++) {
-        const norma_part *part = &problem->part[p];
-        if (!aligned(&part->weight) || !aligned(&part->out) || !joined(problem, &part->out)) return false;
-    }
-    return true;
+/* Whether the batches are one taller matrix. */
+static bool joined(const norma_problem *problem) {
+    bool all = follows(problem, &problem->x) && follows(problem, &problem->rstd);
+    for (int p = 0; p < problem->parts; p++) all = all && follows(problem, &problem->part[p].out);
+    return all || problem->batch == 1;
+}
+
+static bool addresses_suit(const norma_problem *problem) {
+    bool all = aligned(&problem->x) && (!norma_tensor_present(&problem->gamma) || aligned(&problem->gamma));
+    for (int p = 0; p < problem->parts; p++)
+        all = all && aligned(&problem->part[p].weight) && aligned(&problem->part[p].out);
+    return all;
 }
 
 /* `lines` of `length` elements, `stride` elements apart, to be copied in boxes of box_length x box_lines. */
@@ -245,18 +254,19 @@ static norma_walk walk_for(const gpu_device *device, const norma_problem *proble
     return norma_walk_choose(&shape, &device->base.limits);
 }
 
-static norma_status enqueue_tiled(gpu_device *device, const norma_launch *launch, const hopper_native *native) {
+static norma_status enqueue_tiled(gpu_device *device, const norma_launch *launch) {
+    const hopper_native *native = launch->native;
     norma_launch tiled = native->tiled;
     tiled.problem = launch->problem;
     return gpu_rmsnorm_linear_tiled.launch(device, &tiled);
 }
 
-static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
+/* One matrix. */
+static norma_status enqueue_matrix(gpu_device *device, const norma_launch *launch) {
     const norma_problem *problem = launch->problem;
     const hopper_native *native = launch->native;
-    if (!call_suits(problem)) return enqueue_tiled(device, launch, native);
+    if (!addresses_suit(problem)) return enqueue_tiled(device, launch);
     const norma_walk walk = walk_for(device, problem);
-    if (walk.row_tiles * walk.col_tiles > INT_MAX / 2) return enqueue_tiled(device, launch, native);
     norma_hopper_params params = params_of(device, launch, &walk);
     norma_tensor rows = problem->x;
     if (params.y) {
@@ -279,6 +289,21 @@ static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
         .overlap = true,
     };
     return gpu_enqueue(device, &kernel, &params, sizeof params);
+}
+
+static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
+    const norma_problem *problem = launch->problem;
+    if (joined(problem)) return enqueue_matrix(device, launch);
+    if (!(problem->flags & NORMA_BATCH_INVARIANT)) return enqueue_tiled(device, launch);
+    norma_status status = NORMA_OK;
+    for (int64_t batch = 0; batch < problem->batch && !status; batch++) {
+        norma_problem one;
+        norma_problem_slice(problem, batch, 1, 0, problem->m, &one);
+        norma_launch part = *launch;
+        part.problem = &one;
+        status = enqueue_matrix(device, &part);
+    }
+    return status;
 }
 
 const gpu_operation gpu_rmsnorm_linear_hopper = {

@@ -62,7 +62,7 @@ static const norma_tile *tile_for(const gpu_device *device, const norma_launch *
     const norma_target target = norma_tile_target(dtype, dtype, &device->base.limits);
     if (launch->tile && launch->tile->target == target) return launch->tile;
     const norma_problem *problem = launch->problem;
-    const norma_shape shape = {.rows = problem->batch * problem->m,
+    const norma_shape shape = {.rows = norma_problem_tile_rows(problem, problem->batch * problem->m),
                                .k = problem->k,
                                .n = norma_problem_columns(problem),
                                .x_dtype = dtype,
@@ -113,13 +113,29 @@ static norma_status find_all(gpu_device *device, const norma_launch *launch, til
     return find(device, any, suffix, &native->elements);
 }
 
+static int64_t col_tiles(const norma_problem *problem, const norma_tile *tile) {
+    norma_index n[NORMA_MAX_PARTS] = {0};
+    for (int p = 0; p < problem->parts; p++) n[p] = problem->part[p].n;
+    return norma_col_tiles(n, problem->parts, tile->bn);
+}
+
+static int64_t most_rows(const gpu_device *device, const norma_problem *problem, const tiled_kernel *kernel) {
+    if (!kernel->function) return INT64_MAX;
+    const norma_tile *tile = kernel->tile;
+    return gpu_most_blocks(device, tile->threads) / col_tiles(problem, tile) * tile->bm;
+}
+
 static norma_status prepare(gpu_device *device, norma_launch *launch) {
     if (norma_tensor_present(&launch->problem->residual))
         return norma_fail(NORMA_ERROR_UNSUPPORTED, "rmsnorm_linear_tiled takes no residual");
     tiled_native *native = calloc(1, sizeof *native);
     if (!native) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a launch");
     launch->native = native;
-    return find_all(device, launch, native);
+    const norma_status status = find_all(device, launch, native);
+    if (status) return status;
+    launch->max_rows = norma_index_min(most_rows(device, launch->problem, &native->vectors),
+                                       most_rows(device, launch->problem, &native->elements));
+    return launch->max_rows ? NORMA_OK : norma_fail(NORMA_ERROR_UNSUPPORTED, "rmsnorm_linear_tiled: too many columns");
 }
 
 static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
@@ -130,12 +146,7 @@ static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
     params.plain = norma_problem_is_plain(launch->problem);
     params.accumulate = launch->problem->accumulate;
 
-    norma_index n[NORMA_MAX_PARTS] = {0};
-    for (int p = 0; p < params.parts; p++) n[p] = params.part[p].n;
-    const norma_index tiles =
-        norma_ceil_div(params.norm.rows, chosen->tile->bm) * norma_col_tiles(n, params.parts, chosen->tile->bn);
-    if (tiles > INT32_MAX)
-        return norma_fail(NORMA_ERROR_UNSUPPORTED, "rmsnorm_linear_tiled: %lld tiles in one launch", (long long)tiles);
+    const int64_t tiles = norma_ceil_div(params.norm.rows, chosen->tile->bm) * col_tiles(launch->problem, chosen->tile);
     const gpu_kernel kernel = {
         .function = chosen->function,
         .grid = {(unsigned)tiles, 1, 1},

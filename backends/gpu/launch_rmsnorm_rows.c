@@ -225,14 +225,26 @@ static norma_status find_all(gpu_device *device, const norma_problem *problem, r
     return status || invariant ? status : find_ragged(device, problem, lean, native);
 }
 
+/* Short rows share a block, few of them only a wave. */
+static int rows_of_block(const row_shape *row, int64_t rows) {
+    if (row->threads > 32) return 1;
+    const int waves = rows <= FEW_ROWS ? 1 : BLOCK_CHUNKS / (32 * row->chunks);
+    return 32 / row->threads * waves;
+}
+
+/* Of a launch: the kernels count them in 32 bits. */
+static int64_t most_rows(const gpu_device *device, const row_shape *shape) {
+    const int block_rows = rows_of_block(shape, INT32_MAX);
+    const int64_t blocks = gpu_most_blocks(device, block_rows * shape->threads) >> shape->block_shift;
+    return norma_index_min(INT32_MAX, blocks * block_rows);
+}
+
 static norma_status prepare(gpu_device *device, norma_launch *launch) {
     rows_native *native = calloc(1, sizeof *native);
     if (!native) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a launch");
+    launch->native = native;
     const norma_status status = find_all(device, launch->problem, native);
-    if (status)
-        free(native);
-    else
-        launch->native = native;
+    launch->max_rows = norma_index_min(most_rows(device, &native->shape), most_rows(device, &native->ragged));
     return status;
 }
 
@@ -261,13 +273,6 @@ static int log2_of(int power) {
     return log;
 }
 
-/* Short rows share a block, few of them only a wave. */
-static int rows_of_block(const row_shape *row, int64_t rows) {
-    if (row->threads > 32) return 1;
-    const int waves = rows <= FEW_ROWS ? 1 : BLOCK_CHUNKS / (32 * row->chunks);
-    return 32 / row->threads * waves;
-}
-
 static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
     const norma_problem *problem = launch->problem;
     const rows_native *native = launch->native;
@@ -286,8 +291,6 @@ static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
         while (row.threads >> row.block_shift > 64 && rows << row.block_shift <= FEW_ROWS) row.block_shift++;
 
     int64_t blocks = norma_ceil_div(rows, block_rows) << row.block_shift;
-    if (blocks > INT32_MAX)
-        return norma_fail(NORMA_ERROR_UNSUPPORTED, "rmsnorm_rows: %lld rows in one call", (long long)rows);
     const bool stream = row.route == IN_STREAM && function != native->any;
     const unsigned shared = stream ? (unsigned)shared_bytes(&row) : 0;
     if (stream) {

@@ -1,11 +1,14 @@
 /* Launches rmsnorm_rows_backward, and column_sums over the lines that its blocks leave in the workspace if dgamma is wanted.
- * How a row is shared out follows from K and the dtype; how many blocks there are, from the rows and the device. */
+ * How a row is shared out follows from K and the dtype; how many blocks there are, from the rows and the device. Rows too
+ * long for all kernels but the lean one and the one for anything, which sum in different orders, are a launch for each batch
+ * with NORMA_BATCH_INVARIANT: then a row has the lean one in any batch. */
 #include "gpu.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "../dtype.h"
+#include "../front/step.h"
 
 enum {
     CHUNK_BYTES = 16,
@@ -100,10 +103,10 @@ static int64_t blocks_of(const gpu_device *device, const norma_problem *problem,
     return block_count(device, problem, g->slots, g->resident);
 }
 
+/* One of its batches at least. */
 static bool suits_lean(const norma_problem *problem) {
     const norma_dtype gamma = problem->gamma.layout.dtype;
-    return problem->batch == 1 && norma_tensor_present(&problem->dout) &&
-           (gamma == NORMA_NONE || gamma == problem->x.layout.dtype);
+    return norma_tensor_present(&problem->dout) && (gamma == NORMA_NONE || gamma == problem->x.layout.dtype);
 }
 
 static norma_status find_packed(gpu_device *device, const norma_problem *problem, bool lean, backward_kernel *out) {
@@ -159,13 +162,16 @@ static norma_status add_up_lines(gpu_device *device, const norma_launch *launch,
     return gpu_sums_enqueue(device, &native->lines, params);
 }
 
-static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
+static const backward_kernel *choose(const backward_native *native, const norma_problem *problem) {
+    if (!is_packed(problem)) return &native->any;
+    if (native->lean.function && problem->batch == 1) return &native->lean;
+    return native->full.function ? &native->full : &native->any;
+}
+
+static norma_status enqueue_whole(gpu_device *device, const norma_launch *launch) {
     const norma_problem *problem = launch->problem;
     const backward_native *native = launch->native;
-    const bool packed = is_packed(problem);
-    const backward_kernel *chosen = packed && native->lean.function && suits_lean(problem) ? &native->lean
-                                    : packed && native->full.function                      ? &native->full
-                                                                                           : &native->any;
+    const backward_kernel *const chosen = choose(native, problem);
     const geometry *g = &chosen->geometry;
     const int64_t blocks = blocks_of(device, problem, g);
     const bool lines = norma_tensor_present(&problem->dgamma);
@@ -191,6 +197,32 @@ static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
     };
     const norma_status status = gpu_enqueue(device, &kernel, &params, sizeof params);
     return status || !lines ? status : add_up_lines(device, launch, blocks);
+}
+
+/* dx of each batch by itself; then dgamma, a sum over all of them. */
+static norma_status enqueue_apart(gpu_device *device, const norma_launch *launch) {
+    const norma_problem *problem = launch->problem;
+    norma_launch part = *launch;
+    norma_problem some;
+    part.problem = &some;
+    norma_status status = NORMA_OK;
+    for (int64_t batch = 0; batch < problem->batch && norma_tensor_present(&problem->dx) && !status; batch++) {
+        norma_problem_slice(problem, batch, 1, 0, problem->m, &some);
+        some.dgamma = (norma_tensor){.layout = {.dtype = NORMA_NONE}};
+        status = enqueue_whole(device, &part);
+    }
+    if (status || !norma_tensor_present(&problem->dgamma)) return status;
+    some = *problem;
+    some.dx = (norma_tensor){.layout = {.dtype = NORMA_NONE}};
+    return enqueue_whole(device, &part);
+}
+
+static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
+    const norma_problem *problem = launch->problem;
+    const backward_native *native = launch->native;
+    const bool apart =
+        problem->batch > 1 && (problem->flags & NORMA_BATCH_INVARIANT) && native->lean.function && !native->full.function;
+    return apart ? enqueue_apart(device, launch) : enqueue_whole(device, launch);
 }
 
 const gpu_operation gpu_rmsnorm_rows_backward = {

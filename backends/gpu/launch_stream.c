@@ -30,7 +30,7 @@ static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
     const int64_t chunks = norma_ceil_div(params.bytes, CHUNK_BYTES);
     const int threads = copy ? COPY_THREADS : READ_THREADS, block_chunks = copy ? COPY_THREADS : READ_THREADS * READ_CHUNKS;
     const int64_t blocks = norma_ceil_div(chunks, block_chunks);
-    if (blocks > INT32_MAX)
+    if (blocks > gpu_most_blocks(device, threads))
         return norma_fail(NORMA_ERROR_UNSUPPORTED, "stream: %lld bytes in one call", (long long)params.bytes);
     const gpu_kernel kernel = {
         .function = launch->native,

@@ -89,7 +89,7 @@ static norma_status enqueue_trial(opencl_device *device, const void *native, con
 
 static norma_status prepare_matrix(opencl_device *device, const norma_problem *problem, norma_dtype dtype,
                                    tiled_native *native) {
-    const norma_shape shape = {.rows = problem->batch * problem->m,
+    const norma_shape shape = {.rows = norma_problem_tile_rows(problem, problem->batch * problem->m),
                                .k = problem->k,
                                .n = norma_problem_columns(problem),
                                .x_dtype = dtype,

@@ -25,6 +25,7 @@ static norma_status prepare(opencl_device *device, norma_launch *launch) {
     rows_native *native = calloc(1, sizeof *native);
     if (!native) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a launch");
     launch->native = native;
+    launch->max_rows = INT32_MAX; /* a work-item counts its share in 32 bits */
     return find(device, launch->problem->k, native);
 }
 

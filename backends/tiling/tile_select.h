@@ -30,6 +30,7 @@ typedef struct norma_limits {
     int units;            /* multiprocessors, compute units, or CPU threads */
     int lanes;            /* fp32 lanes of a wave, warp or vector register */
     int max_threads;      /* work-items of a block; 1 on the CPU */
+    int64_t grid_threads; /* threads of all blocks of a launch, on the GPU backends; there are at most INT32_MAX blocks */
     int64_t shared_bytes; /* shared or local memory of a block; 0 on the CPU */
     int64_t cache_bytes;  /* last-level cache */
     int64_t memory_bytes; /* device memory; 0 if unknown */

@@ -74,7 +74,19 @@ static const test_case cases[] = {
      .gamma = F16,
      .weight = F16,
      .out = F16,
-     .contract = TWICE}};
+     .contract = TWICE},
+    {.name = "linear of batches apart",
+     .op = NORMA_OP_RMSNORM_LINEAR,
+     .m = 40,
+     .k = 520,
+     .n = {200},
+     .all = PADDED,
+     .arranged = {[ROLE_WEIGHT] = COLUMNS},
+     .x = BF16,
+     .gamma = BF16,
+     .weight = BF16,
+     .out = BF16,
+     .rstd = true}};
 
 enum { CASES = sizeof cases / sizeof cases[0] };
 

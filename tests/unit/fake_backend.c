@@ -112,6 +112,7 @@ static norma_status fake_prepare(norma_device *device, norma_launch *launch) {
     launch->native = malloc(1);
     if (!launch->native) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a fake launch");
     launch->workspace_bytes = fake.workspace_bytes[launch->kernel];
+    launch->max_rows = fake.max_rows[launch->kernel];
     fake.live_launches++;
     if (fake.prepared < FAKE_MAX_LAUNCHES) fake.preparations[fake.prepared] = keep(launch);
     fake.prepared++;

@@ -24,11 +24,12 @@ typedef struct fake_state {
     bool refuse[NORMA_KERNEL_COUNT]; /* prepare() says NORMA_ERROR_UNSUPPORTED */
     bool refuse_residual;            /* prepare() of a Linear's kernels does, so that a launch must add it first */
     size_t workspace_bytes[NORMA_KERNEL_COUNT];
-    bool compute;                  /* launches run the reference */
-    double us[NORMA_KERNEL_COUNT]; /* that a launch takes for one row */
-    bool capturing;                /* what capturing() says */
-    const char *versions;          /* what versions() says; NULL: nothing */
-    int64_t memory_bytes;          /* of the next device */
+    int64_t max_rows[NORMA_KERNEL_COUNT]; /* that prepare() asks for; 0: any */
+    bool compute;                         /* launches run the reference */
+    double us[NORMA_KERNEL_COUNT];        /* that a launch takes for one row */
+    bool capturing;                       /* what capturing() says */
+    const char *versions;                 /* what versions() says; NULL: nothing */
+    int64_t memory_bytes;                 /* of the next device */
     int64_t cache_bytes;
     bool opaque_buffers; /* of the next device */
     int devices;         /* that probe() finds */

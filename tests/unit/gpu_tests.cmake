@@ -1,6 +1,7 @@
 # The GPU backends' host code against a driver that runs nothing: these need neither a GPU nor its compiler.
 norma_add_test(unit_gpu_host test_gpu_host.c gpu_life.c gpu_fake_driver.c ../harness/cache_folder.c)
 norma_add_test(unit_gpu_capture test_gpu_capture.c gpu_fake_driver.c)
+norma_add_test(unit_gpu_rows test_gpu_rows.c gpu_fake_driver.c)
 norma_add_test(unit_gpu_blas test_gpu_blas.c gpu_fake_driver.c)
 
 # On a real device, where there is one.

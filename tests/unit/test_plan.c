@@ -335,6 +335,48 @@ static void large_intermediates_go_through_in_chunks(void **state) {
     }
 }
 
+/* Fewer than pass between two launches at a time: the first launch is split, the second is not. */
+static void a_launch_gets_as_many_rows_as_it_takes(void **state) {
+    norma_rmsnorm_linear_desc desc = linear_desc(64, 3);
+    desc.x.batch_stride = 7 * 64 + 5;
+    norma_problem problem;
+    EXPECT_OK(norma_problem_from_rmsnorm_linear(&desc, &problem));
+    static const struct {
+        int64_t batch, max_rows;
+        int64_t rows[6][2]; /* batches and rows of each launch */
+    } rows[] = {{1, 7, {{1, 7}}},
+                {1, 5, {{1, 5}, {1, 2}}},
+                {3, 21, {{3, 7}}},
+                {3, 20, {{2, 7}, {1, 7}}},
+                {2, 4, {{1, 4}, {1, 3}, {1, 4}, {1, 3}}}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        fake.max_rows[NORMA_KERNEL_RMSNORM_ROWS] = rows[i].max_rows;
+        norma_plan *plan;
+        EXPECT_OK(norma_plan_create(*state, &problem, 0, "pair", &plan));
+        norma_rmsnorm_linear_args args = linear_args(7);
+        args.batch = rows[i].batch;
+        fake.launched = 0;
+        EXPECT_OK(norma_rmsnorm_linear_plan_run(plan, &args));
+        int64_t done = 0;
+        int launch = 0;
+        for (; launch < 6 && rows[i].rows[launch][0]; launch++) {
+            const norma_problem *piece = &fake.launches[launch].problem;
+            assert_int_equal(fake.launches[launch].kernel, NORMA_KERNEL_RMSNORM_ROWS);
+            assert_int_equal(piece->batch, rows[i].rows[launch][0]);
+            assert_int_equal(piece->m, rows[i].rows[launch][1]);
+            assert_int_equal(piece->x.buffer.offset_bytes, 4 * (done / 7 * desc.x.batch_stride + done % 7 * 64));
+            assert_int_equal(piece->out.buffer.offset_bytes, 4 * done * 64);
+            assert_int_equal(piece->x.layout.batch_stride, piece->batch > 1 ? desc.x.batch_stride : 0);
+            done += piece->batch * piece->m;
+        }
+        assert_int_equal(done, rows[i].batch * 7);
+        assert_int_equal(fake.launched, launch + 1);
+        assert_int_equal(fake.launches[launch].kernel, NORMA_KERNEL_LINEAR_BLAS);
+        assert_int_equal(fake.launches[launch].problem.batch * fake.launches[launch].problem.m, done);
+        norma_plan_destroy(plan);
+    }
+}
+
 /* ---- The cache ---- */
 
 static void same_description_finds_its_plan(void **state) {
@@ -435,6 +477,7 @@ int main(void) {
         FAKE_TEST(workspace_holds_intermediate_and_launches),
         FAKE_TEST(one_shot_calls_share_one_workspace),
         FAKE_TEST(large_intermediates_go_through_in_chunks),
+        FAKE_TEST(a_launch_gets_as_many_rows_as_it_takes),
         FAKE_TEST(same_description_finds_its_plan),
         FAKE_TEST(each_field_of_a_description_makes_another_plan),
         FAKE_TEST(full_cache_drops_the_least_recently_used),
