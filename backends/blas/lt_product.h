@@ -71,8 +71,12 @@ norma_status lt_product_candidates(gpu_device *device, const lt_product *product
 bool lt_product_admits(const gpu_device *device, const lt_product *product, const lt_candidate *candidate,
                        size_t workspace_bytes);
 
+/* The library's own first choice, which follows from the shape, the device and its version. */
+norma_status lt_product_first(gpu_device *device, const lt_product *product, lt_candidate *out_choice);
+
 /* The fastest of the candidates, timed on random operands, unless the process has searched for this shape before: so every
- * context of the process computes the same bits. Where there is no memory to time in, the library's own first choice. */
+ * context of the process computes the same bits, but another process may not. Where there is no memory to time in, the first
+ * choice, until there is. */
 norma_status lt_product_search(gpu_device *device, const lt_product *product, lt_candidate *out_choice);
 
 #endif

@@ -1,6 +1,6 @@
-/* The search for a product's fastest algorithm. Every candidate runs once untimed and once timed; the best few run again
- * and the one with the smallest time wins. Operands are random normal values. What was found is kept for the life of the
- * process. */
+/* The search for a product's fastest algorithm. Every candidate runs once untimed and once timed; the best few run again by
+ * turns and the one with the smallest time wins, as far as the time allowed goes. Operands are random normal values. What was found is kept for the life of the
+ * process. A product of gradients is not timed: its bits may follow from what it is alone. */
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -12,7 +12,7 @@
 
 #define FINALISTS  4
 #define FINAL_RUNS 5
-#define BUDGET_MS  100 /* of timed runs, after which no further candidates enter the race */
+#define BUDGET_MS  100 /* of timed runs, after which no candidate enters the race, or the finals go no further round */
 
 /* ---- What the process has found so far ---- */
 
@@ -139,15 +139,14 @@ static norma_status time_once(gpu_device *device, const lt_product *product, con
     return status ? status : GPU_CALL(driver, event_elapsed, out_ms, bench->start, bench->stop);
 }
 
-/* The smallest of several runs. */
-static norma_status time_candidate(gpu_device *device, const lt_product *product, const test_bench *bench,
-                                   const lt_candidate *candidate, int runs, float *inout_ms) {
-    for (int run = 0; run < runs; run++) {
-        float ms;
-        const norma_status status = time_once(device, product, bench, candidate, &ms);
-        if (status) return status;
-        if (ms < *inout_ms) *inout_ms = ms;
-    }
+/* One run more, of which the smallest time is kept. */
+static norma_status time_again(gpu_device *device, const lt_product *product, const test_bench *bench,
+                               const lt_candidate *candidate, float *inout_ms, float *inout_spent_ms) {
+    float ms = INFINITY;
+    const norma_status status = time_once(device, product, bench, candidate, &ms);
+    if (status || ms == INFINITY) return status;
+    if (ms < *inout_ms) *inout_ms = ms;
+    *inout_spent_ms += ms;
     return NORMA_OK;
 }
 
@@ -165,6 +164,18 @@ static void sort_candidates(lt_candidate *candidates, float *ms, int count) {
     }
 }
 
+/* The first `count` candidates by turns, sorted by what is then the smallest time of each. One alone has won. */
+static norma_status run_finals(gpu_device *device, const lt_product *product, const test_bench *bench,
+                               lt_candidate *candidates, float *ms, int count) {
+    float spent_ms = 0;
+    norma_status status = NORMA_OK;
+    for (int run = 0; count > 1 && run < FINAL_RUNS && spent_ms < BUDGET_MS; run++)
+        for (int i = 0; !status && i < count; i++)
+            status = time_again(device, product, bench, &candidates[i], &ms[i], &spent_ms);
+    sort_candidates(candidates, ms, count);
+    return status;
+}
+
 /* Moves the fastest candidate to the front. */
 static norma_status race(gpu_device *device, const lt_product *product, const test_bench *bench, lt_candidate *candidates,
                          int count) {
@@ -172,23 +183,23 @@ static norma_status race(gpu_device *device, const lt_product *product, const te
     norma_status status = NORMA_OK;
     int started = 0;
     for (; !status && started < count && spent_ms < BUDGET_MS; started++) {
-        float *const time = &ms[started];
-        *time = INFINITY;
-        float warm_up = INFINITY;
-        status = time_candidate(device, product, bench, &candidates[started], 1, &warm_up);
-        if (!status) status = time_candidate(device, product, bench, &candidates[started], 1, time);
-        if (*time < INFINITY) spent_ms += *time;
+        float warm_up;
+        ms[started] = INFINITY;
+        status = time_once(device, product, bench, &candidates[started], &warm_up);
+        if (!status) status = time_again(device, product, bench, &candidates[started], &ms[started], &spent_ms);
     }
     if (status) return status;
     sort_candidates(candidates, ms, started);
-    const int finalists = started < FINALISTS ? started : FINALISTS;
-    for (int i = 0; !status && i < finalists; i++)
-        status = time_candidate(device, product, bench, &candidates[i], FINAL_RUNS, &ms[i]);
+    status = run_finals(device, product, bench, candidates, ms, started < FINALISTS ? started : FINALISTS);
     if (status) return status;
-    sort_candidates(candidates, ms, finalists);
     return ms[0] < INFINITY
                ? NORMA_OK
                : norma_fail(NORMA_ERROR_UNSUPPORTED, "no algorithm of %s ran this product", product->shape.vendor->name);
+}
+
+norma_status lt_product_first(gpu_device *device, const lt_product *product, lt_candidate *out_choice) {
+    int count = 0;
+    return lt_product_candidates(device, product, LT_MAX_WORKSPACE_BYTES, 1, out_choice, &count);
 }
 
 norma_status lt_product_search(gpu_device *device, const lt_product *product, lt_candidate *out_choice) {
@@ -202,12 +213,12 @@ norma_status lt_product_search(gpu_device *device, const lt_product *product, lt
     for (int i = 0; i < count; i++)
         if (candidates[i].workspace_bytes > workspace_bytes) workspace_bytes = candidates[i].workspace_bytes;
 
+    *out_choice = candidates[0];
     test_bench bench = {0};
     status = open_bench(device, &product->shape, workspace_bytes, &bench);
     if (!status) status = race(device, product, &bench, candidates, count);
     close_bench(device, &bench);
-    if (status == NORMA_ERROR_OUT_OF_MEMORY) status = NORMA_OK;
-    if (status) return status;
+    if (status) return status == NORMA_ERROR_OUT_OF_MEMORY ? NORMA_OK : status;
     *out_choice = candidates[0];
     remember(&product->shape, out_choice);
     return NORMA_OK;
