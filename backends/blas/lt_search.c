@@ -1,6 +1,7 @@
 /* The search for a product's fastest algorithm. Every candidate runs once untimed and once timed; the best few run again by
- * turns and the one with the smallest time wins, as far as the time allowed goes. Operands are random normal values. What was found is kept for the life of the
- * process. A product of gradients is not timed: its bits may follow from what it is alone. */
+ * turns and the one with the smallest time wins, as far as the time allowed goes. Operands are random normal values. What
+ * was found is kept for the life of the process. A product of gradients is not timed: its bits may follow from what it is
+ * alone. */
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>

@@ -15,7 +15,8 @@
 norma_status norma_context_check(norma_context *context, norma_status status) {
     if (status == NORMA_ERROR_DEVICE_LOST) context->lost = true;
     if (!context->lost || status == NORMA_ERROR_DEVICE_LOST) return status;
-    return norma_fail(NORMA_ERROR_DEVICE_LOST, "device %s:%d was lost in an earlier call; create another context",
+    return norma_fail(NORMA_ERROR_DEVICE_LOST,
+                      "device %s:%d was lost in an earlier call: to this context, and on CUDA and HIP to the whole process",
                       context->info.backend, context->info.index);
 }
 

@@ -156,10 +156,13 @@ norma_status norma_plan_get_info(const norma_plan *plan, int64_t m, norma_plan_i
         return norma_fail(NORMA_ERROR_ROWS, "m is %" PRId64 ", but the plan was made for at most %" PRId64 " rows", m,
                           plan->max_rows);
     norma_plan_info info = {.struct_size = sizeof info, .kernel = "none", .reason = "nothing to compute"};
+    norma_status status = norma_struct_check("out_info", out_info, NORMA_BYTES_TO(norma_plan_info, reason), sizeof info);
+    if (!status) status = norma_context_check(plan->context, NORMA_OK);
+    if (status) return status;
     if (m > 0 && has_outputs(&plan->problem)) {
         /* A plan for any number of rows finds out now: its brackets are a cache behind a constant description. */
         norma_prepared *bracket;
-        const norma_status status = bracket_for((norma_plan *)plan, m, &bracket);
+        status = bracket_for((norma_plan *)plan, m, &bracket);
         if (status) return status;
         describe(bracket, &info);
     }

@@ -16,6 +16,11 @@ static norma_status check(const char *name, const void *given, size_t v1_bytes, 
     return NORMA_OK;
 }
 
+norma_status norma_struct_check(const char *name, const void *given, size_t v1_bytes, size_t bytes) {
+    size_t struct_size = 0;
+    return check(name, given, v1_bytes, bytes, &struct_size);
+}
+
 norma_status norma_struct_read(const char *name, const void *from, size_t v1_bytes, void *to, size_t bytes) {
     size_t struct_size = 0;
     const norma_status status = check(name, from, v1_bytes, bytes, &struct_size);

@@ -10,6 +10,9 @@
 /* The bytes of `type` up to and including `member`: its size when `member` was the last one. */
 #define NORMA_BYTES_TO(type, member) (offsetof(type, member) + sizeof(((type *)0)->member))
 
+/* Refuses NULL and a struct_size that this library does not know. */
+norma_status norma_struct_check(const char *name, const void *given, size_t v1_bytes, size_t bytes);
+
 /* Copies the caller's struct `from`, called `name` in sentences, into `to`, which is of this library's size `bytes`.
  * v1_bytes is the size that the struct had when it first appeared. */
 norma_status norma_struct_read(const char *name, const void *from, size_t v1_bytes, void *to, size_t bytes);

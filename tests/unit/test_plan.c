@@ -129,6 +129,28 @@ static void plan_for_any_rows_prepares_when_first_run(void **state) {
     norma_plan_destroy(plan);
 }
 
+/* What runs is asked of a plan for any rows: it prepares, but neither for a struct that cannot be filled nor on a device
+ * that is gone. */
+static void asking_what_runs_prepares_only_where_it_can_answer(void **state) {
+    const norma_rmsnorm_linear_desc desc = linear_desc(64, 32);
+    norma_plan *plan = make_plan(*state, &desc);
+    norma_plan_info info = {.struct_size = 3};
+    EXPECT_FAILURE(norma_plan_get_info(plan, 100, NULL), NORMA_ERROR_NULL_POINTER, "out_info is NULL");
+    EXPECT_FAILURE(norma_plan_get_info(plan, 100, &info), NORMA_ERROR_STRUCT_SIZE, "out_info.struct_size is 3");
+    assert_int_equal(fake.prepared, 0);
+
+    fake.fail_at = fake.calls + 1;
+    fake.fail_status = NORMA_ERROR_DEVICE_LOST;
+    EXPECT_FAILURE(norma_synchronize(*state), NORMA_ERROR_DEVICE_LOST, NULL);
+    fake.fail_at = 0;
+    const int calls = fake.calls;
+    info.struct_size = sizeof info;
+    EXPECT_FAILURE(norma_plan_get_info(plan, 100, &info), NORMA_ERROR_DEVICE_LOST, "was lost in an earlier call");
+    EXPECT_FAILURE(norma_plan_get_info(plan, 0, &info), NORMA_ERROR_DEVICE_LOST, "was lost in an earlier call");
+    assert_int_equal(fake.calls, calls);
+    norma_plan_destroy(plan);
+}
+
 static void kernel_is_forced_by_name(void **state) {
     static const char *const names[] = {"reference", "rmsnorm_linear_skinny", "rmsnorm_linear_tiled", "pair"};
     static const char *const kernels[] = {"reference", "rmsnorm_linear_skinny", "rmsnorm_linear_tiled",
@@ -470,6 +492,7 @@ int main(void) {
         FAKE_TEST(plan_takes_the_first_route_that_prepares),
         FAKE_TEST(plan_prepares_every_bracket_it_promises),
         FAKE_TEST(plan_for_any_rows_prepares_when_first_run),
+        FAKE_TEST(asking_what_runs_prepares_only_where_it_can_answer),
         FAKE_TEST(kernel_is_forced_by_name),
         FAKE_TEST(forced_kernel_that_cannot_serve_is_an_error),
         FAKE_TEST(environment_makes_every_call_batch_invariant),
