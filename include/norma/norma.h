@@ -45,9 +45,15 @@
  * live until the work that uses them has finished on the stream. Strings that the library returns are its own.
  *
  * STREAMS. On GPUs a call enqueues work on the context's stream and returns; norma_synchronize waits. On the CPU a call
- * has finished when it returns. Running a plan allocates nothing, never blocks on the device and may be captured into a
- * CUDA or HIP graph. What a context keeps on the device belongs to its stream: graphs that were captured from one context
- * run one after the other, and not beside its other calls. Work on several streams takes a context for each.
+ * has finished when it returns. Running a plan with max_rows > 0 allocates no device memory, never blocks on the device and
+ * may be captured into a CUDA or HIP graph. A plan for any number of rows, and a one-shot call, prepares where it first
+ * meets a number of rows: it may then allocate, load device code and wait for work of its own, and does none of that when it
+ * meets that number again, so it is to be run once before it is captured.
+ *
+ * GRAPHS keep the addresses that they were captured with: the tensors', and those of memory of the plan and the context,
+ * which stay valid as long as the plan lives, or for one-shot calls the context. All calls of a context and all graphs
+ * captured from them share that memory, so they must run one after another: two such graphs, or a graph and other calls of
+ * its context, must not run at the same time on different streams. Give each stream a context of its own.
  *
  * THREADS. A context, with its plans, is used by one thread at a time. Different contexts may be used at the same time,
  * also on one device. Functions that take no context may be called from any thread at any time.
@@ -113,7 +119,8 @@ typedef enum norma_status {
     NORMA_ERROR_UNSUPPORTED = 21,       /* this backend, or a kernel forced by NORMA_KERNEL, cannot do this */
     NORMA_ERROR_OUT_OF_MEMORY = 22,     /* host or device memory; the context stays usable */
     NORMA_ERROR_DEVICE = 23,            /* a driver call failed; the sentence names the call and its code */
-    NORMA_ERROR_DEVICE_LOST = 24        /* the device faulted; this context answers nothing else from now on */
+    NORMA_ERROR_DEVICE_LOST = 24        /* the device faulted; this context answers nothing else from now on, and on CUDA
+                                           and HIP no other on that device until the process has ended */
 } norma_status;
 
 /* The name of a status, "NORMA_ERROR_DTYPE"; "unknown status" for other values. Never NULL. */
@@ -223,7 +230,8 @@ typedef struct norma_buffer {
  * that may only be freed. The caller frees it. Errors: NULL_POINTER, OUT_OF_MEMORY, DEVICE, DEVICE_LOST. */
 NORMA_API norma_status norma_alloc(norma_context *context, size_t bytes, void **out_data);
 
-/* Frees memory from norma_alloc on the same context, after the work enqueued so far. NULL data is fine. */
+/* Frees memory from norma_alloc on the same context, after the work enqueued so far, for which it waits: not while the
+ * stream is being captured. NULL data is fine. */
 NORMA_API norma_status norma_free(norma_context *context, void *data);
 
 /* Copies `bytes` between host and device, ordered after the work enqueued so far; returns when the copy has finished.
@@ -333,8 +341,9 @@ static inline norma_rmsnorm_args norma_rmsnorm_args_init(void) {
     return args;
 }
 
-/* RMSNorm of the rows of x. Enqueues; the first call with a description may allocate and load device code, later ones do
- * not. Errors: any argument status above, OPTION, UNSUPPORTED, OUT_OF_MEMORY, DEVICE, DEVICE_LOST. */
+/* RMSNorm of the rows of x. Enqueues; the first call with a description and a number of rows may allocate and load device
+ * code, later ones do not. (A context keeps 256 descriptions; one that is used again after so many others is new to it.)
+ * Errors: any argument status above, OPTION, UNSUPPORTED, OUT_OF_MEMORY, DEVICE, DEVICE_LOST. */
 NORMA_API norma_status norma_rmsnorm(norma_context *context, const norma_rmsnorm_desc *desc, const norma_rmsnorm_args *args);
 
 /* ---- RMSNorm + Linear --------------------------------------------------------------------------------------------- */
@@ -388,7 +397,9 @@ static inline norma_rmsnorm_linear_args norma_rmsnorm_linear_args_init(void) {
     return args;
 }
 
-/* RMSNorm and one to four Linears in one pass over x. As norma_rmsnorm. */
+/* RMSNorm and one to four Linears in one pass over x. As norma_rmsnorm. Where a vendor's product is part of it, the fastest
+ * of its algorithms is found by timing, once in a process: without NORMA_BATCH_INVARIANT another process may get other bits,
+ * within the same bound. */
 NORMA_API norma_status norma_rmsnorm_linear(norma_context *context, const norma_rmsnorm_linear_desc *desc,
                                             const norma_rmsnorm_linear_args *args);
 
@@ -403,8 +414,10 @@ NORMA_API norma_status norma_rmsnorm_linear(norma_context *context, const norma_
  *     dweight = (n * g)^T dout,   dbias = sum over rows of dout            for each part
  *
  * dx is the gradient of h, so of the forward call's x and of its residual alike. Roundings count as the identity, and there
- * is none but at the outputs, except as docs/numerics.md says. Sums run in an order that depends on sizes, layouts and the
- * device alone, without floating-point atomics: the same call gives the same bits.
+ * is none but at the outputs, except as docs/numerics.md says. Sums run in an order that depends on sizes (max_rows among
+ * them), layouts, addresses modulo 16 bytes, the device and the versions of norma and of the vendor's library alone, without
+ * floating-point atomics and without regard to time: the same call gives the same bits, in any process. One exception: in a
+ * call or a plan for any number of rows, more than 131072 rows may be summed in another order after a call with yet more.
  *
  * Every output may be absent, and then costs nothing. m = 0 succeeds and writes nothing, so a gradient that is a sum over
  * rows then keeps what it holds. */
@@ -512,8 +525,8 @@ typedef struct norma_plan_info {
     char reason[128];         /* why they were chosen */
 } norma_plan_info;
 
-/* Prepares a description for every m up to desc->max_rows. The caller destroys *out_plan before the context; on an error
- * it is NULL. May block. Errors: as norma_rmsnorm.
+/* Prepares a description for every m up to desc->max_rows, or with max_rows = 0 for none yet. The caller destroys *out_plan
+ * before the context; on an error it is NULL. May block. Errors: as norma_rmsnorm.
  *
  * With NORMA_TIME_ROUTES, for each bracket of m the kernels that take the description run in turn, on operands that the
  * library allocates, fills and frees, and the fastest stays. That blocks for 0.1 s or more a bracket, takes device memory
@@ -533,8 +546,10 @@ NORMA_API norma_status norma_rmsnorm_linear_backward_plan_create(norma_context *
                                                                  const norma_rmsnorm_linear_backward_desc *desc,
                                                                  norma_plan **out_plan);
 
-/* Runs a plan. Enqueues, allocates nothing, may be captured. Errors: NULL_POINTER, STRUCT_SIZE, PLAN_KIND, ROWS, SIZE,
- * OVERFLOW, SELF_OVERLAP, ALIAS, ALIGNMENT, DEVICE, DEVICE_LOST. */
+/* Runs a plan. Enqueues; with max_rows > 0 allocates no device memory, and may be captured; with max_rows = 0 both hold for
+ * numbers of rows that it has run with (STREAMS, above). Errors: NULL_POINTER, STRUCT_SIZE, PLAN_KIND, ROWS, SIZE, OVERFLOW,
+ * SELF_OVERLAP, ALIAS, ALIGNMENT, UNSUPPORTED (the vendor's product does not take such addresses, or with max_rows = 0
+ * nothing takes so many rows), OUT_OF_MEMORY, DEVICE, DEVICE_LOST. */
 NORMA_API norma_status norma_rmsnorm_plan_run(norma_plan *plan, const norma_rmsnorm_args *args);
 NORMA_API norma_status norma_rmsnorm_linear_plan_run(norma_plan *plan, const norma_rmsnorm_linear_args *args);
 NORMA_API norma_status norma_rmsnorm_backward_plan_run(norma_plan *plan, const norma_rmsnorm_backward_args *args);
@@ -542,10 +557,11 @@ NORMA_API norma_status norma_rmsnorm_linear_backward_plan_run(norma_plan *plan,
                                                               const norma_rmsnorm_linear_backward_args *args);
 
 /* What runs for `m` rows. A plan for any number of rows prepares for m now, as a run would. Errors: NULL_POINTER,
- * STRUCT_SIZE, SIZE, ROWS; in that case also those of norma_rmsnorm_plan_create. */
+ * STRUCT_SIZE, SIZE, ROWS, DEVICE_LOST; in that case also those of norma_rmsnorm_plan_create. */
 NORMA_API norma_status norma_plan_get_info(const norma_plan *plan, int64_t m, norma_plan_info *out_info);
 
-/* Frees a plan after the work it enqueued. NULL is fine. */
+/* Frees a plan after the work it enqueued, for which it waits: not while the stream is being captured, and not before the
+ * last replay of a graph that was captured from it. NULL is fine. */
 NORMA_API void norma_plan_destroy(norma_plan *plan);
 
 /* ---- Folding gamma into W ----------------------------------------------------------------------------------------- */
