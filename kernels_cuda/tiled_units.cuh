@@ -120,61 +120,76 @@ struct unit_engine {
         return v;
     }
 
-    /* Step 2, load: chunks of a step that begins at k. Where they are read as vectors, K, and N for W as (K, N), are
-     * multiples of eight, so that a chunk is inside or not. */
+    /* Step 2, load: chunks of a step that begins at k, zeros past the end of K. Where they are read as vectors, K, and N for
+     * W as (K, N), are multiples of eight, so that all of a thread's chunks are inside, or none. */
+    NORMA_DEVICE void load(norma_index k) {
+        load_x(k);
+        if (form >= FORM_SCALE && gamma_is_vector) load_gamma(k);
+        load_w(k);
+    }
+
     NORMA_DEVICE void load_x(norma_index k) {
         NORMA_UNROLL
-        for (int i = 0; i < x_chunks; i++) {
-            if constexpr (layout == WEIGHT_ANY)
+        for (int i = 0; i < x_chunks; i++) x[i] = vec16{{0, 0, 0, 0}};
+        if constexpr (layout == WEIGHT_ANY) {
+            NORMA_UNROLL
+            for (int i = 0; i < x_chunks; i++)
                 x[i] = gather(x_at[i], params.norm.x.col_stride, params.norm.k - k - chunk_k());
-            else
-                x[i] = load_inside(x_at[i], k + chunk_k());
-            x_at[i] += bk * (layout == WEIGHT_ANY ? params.norm.x.col_stride : 1);
+        } else if (k + chunk_k() < params.norm.k) {
+            NORMA_UNROLL
+            for (int i = 0; i < x_chunks; i++) x[i] = load16_any(x_at[i]);
         }
+        NORMA_UNROLL
+        for (int i = 0; i < x_chunks; i++) x_at[i] += bk * (layout == WEIGHT_ANY ? params.norm.x.col_stride : 1);
     }
 
     NORMA_DEVICE void load_gamma(norma_index k) {
-        if (form >= FORM_SCALE && gamma_is_vector)
-            gamma = load_inside((const T *)params.norm.gamma.data + k + chunk_k(), k + chunk_k());
+        gamma = vec16{{0, 0, 0, 0}};
+        if (k + chunk_k() < params.norm.k) gamma = load16_any((const T *)params.norm.gamma.data + k + chunk_k());
     }
 
     NORMA_DEVICE void load_w(norma_index k) {
         NORMA_UNROLL
-        for (int i = 0; i < w_chunks; i++) {
-            if constexpr (layout == WEIGHT_ANY)
-                w[i] = gather(w_at[i], part.weight.row_stride, params.norm.k - k - chunk_k());
-            else if constexpr (layout == WEIGHT_NK)
-                w[i] = load_inside(w_at[i], k + chunk_k());
-            else
-                w[i] = load_inside(w_at[0] + i * part.weight.row_stride, k + group_k() + i);
+        for (int i = 0; i < w_chunks; i++) w[i] = vec16{{0, 0, 0, 0}};
+        if constexpr (layout == WEIGHT_ANY) {
+            NORMA_UNROLL
+            for (int i = 0; i < w_chunks; i++) w[i] = gather(w_at[i], part.weight.row_stride, params.norm.k - k - chunk_k());
+        } else if (k + (layout == WEIGHT_NK ? chunk_k() : group_k()) < params.norm.k) {
+            NORMA_UNROLL
+            for (int i = 0; i < w_chunks; i++)
+                w[i] = load16_any(layout == WEIGHT_NK ? w_at[i % w_heads] : w_at[0] + i * part.weight.row_stride);
         }
         NORMA_UNROLL
         for (int i = 0; i < w_heads; i++) w_at[i] += bk * (layout == WEIGHT_NK ? 1 : part.weight.row_stride);
     }
 
-    NORMA_DEVICE vec16 load_inside(const T *from, norma_index k) const {
-        vec16 v = {{0, 0, 0, 0}};
-        if (k < params.norm.k) v = load16_any(from);
-        return v;
-    }
-
     /* Step 3, square: this thread's chunks of a step that begins at k. */
     NORMA_DEVICE void square(norma_index k) {
-        if (form == FORM_PLAIN) return;
-        float scale[8];
+        unit_pair scale[4];
         if (form >= FORM_SCALE) scale_of(scale, k + chunk_k());
+        if (form == FORM_SQUARE)
+            square_as<FORM_SQUARE, false>(scale);
+        else if (form == FORM_SCALE)
+            square_as<FORM_SCALE, false>(scale);
+        else if (form == FORM_EXACT && params.norm.contract == NORMA_ROUND_TWICE)
+            square_as<FORM_EXACT, true>(scale);
+        else if (form == FORM_EXACT)
+            square_as<FORM_EXACT, false>(scale);
+    }
+
+    template <tiled_form as, bool twice>
+    NORMA_DEVICE void square_as(const unit_pair scale[4]) {
         NORMA_UNROLL
         for (int i = 0; i < x_chunks; i++) {
-            if (form < FORM_EXACT) add_squares(i);
-            if (form < FORM_SCALE) continue;
-            const float factor = form == FORM_EXACT ? rstd[line_of(i)] : 1.0f;
+            if (as != FORM_EXACT) add_squares(i);
+            if (as == FORM_SQUARE) continue;
+            const float factor = as == FORM_EXACT ? rstd[line_of(i)] : 1.0f;
             NORMA_UNROLL
             for (int q = 0; q < 4; q++) {
-                const float low = unpack_low<T>(x[i].word[q]), high = unpack_high<T>(x[i].word[q]);
-                if (form == FORM_SCALE)
-                    x[i].word[q] = pack2<T>(mul_rn(low, scale[2 * q]), mul_rn(high, scale[2 * q + 1]));
-                else
-                    x[i].word[q] = pack2<T>(exact(low, factor, scale[2 * q]), exact(high, factor, scale[2 * q + 1]));
+                unit_pair y = unit_unpack<T>(x[i].word[q]);
+                if (as == FORM_EXACT) y = unit_scaled(y, unit_pair{factor, factor});
+                if (twice) y = unit_round<T>(y);
+                x[i].word[q] = unit_pack<T>(unit_scaled(y, scale[q]));
             }
         }
     }
@@ -182,30 +197,27 @@ struct unit_engine {
     NORMA_DEVICE void add_squares(int i) {
         NORMA_UNROLL
         for (int q = 0; q < 4; q++) {
-            const float low = unpack_low<T>(x[i].word[q]), high = unpack_high<T>(x[i].word[q]);
-            sum[i][0] = fma_rn(low, low, sum[i][0]);
-            sum[i][1] = fma_rn(high, high, sum[i][1]);
+            const unit_pair h = unit_unpack<T>(x[i].word[q]);
+            sum[i][0] = fma_rn(h[0], h[0], sum[i][0]);
+            sum[i][1] = fma_rn(h[1], h[1], sum[i][1]);
         }
-    }
-
-    NORMA_DEVICE float exact(float h, float factor, float scale) {
-        const float normalised = mul_rn(h, factor);
-        return mul_rn(params.norm.contract == NORMA_ROUND_TWICE ? round_to<T>(normalised) : normalised, scale);
     }
 
     /* gamma + offset; 1 without gamma. */
-    NORMA_DEVICE void scale_of(float scale[8], norma_index k) {
+    NORMA_DEVICE void scale_of(unit_pair scale[4], norma_index k) {
         if (gamma_is_vector) {
             NORMA_UNROLL
             for (int q = 0; q < 4; q++) {
-                scale[2 * q] = add_rn(unpack_low<T>(gamma.word[q]), params.norm.gamma_offset);
-                scale[2 * q + 1] = add_rn(unpack_high<T>(gamma.word[q]), params.norm.gamma_offset);
+                const unit_pair own = unit_unpack<T>(gamma.word[q]);
+                scale[q] = unit_pair{add_rn(own[0], params.norm.gamma_offset), add_rn(own[1], params.norm.gamma_offset)};
             }
             return;
         }
+        float value[8] = {1.0f, 1.0f, 1.0f, 1.0f, 1.0f, 1.0f, 1.0f, 1.0f};
+        /* Addresses of a gamma that is read so are not to be kept, and moved on in every step, by those that have none. */
+        if (params.norm.gamma.data) tiled_load_gamma<8>(value, params.norm, renewed(k));
         NORMA_UNROLL
-        for (int e = 0; e < 8; e++) scale[e] = 1.0f;
-        if (params.norm.gamma.data) tiled_load_gamma<8>(scale, params.norm, k);
+        for (int q = 0; q < 4; q++) scale[q] = unit_pair{unit_tame(value[2 * q]), unit_tame(value[2 * q + 1])};
     }
 
     NORMA_DEVICE void lay_down() {
@@ -270,12 +282,28 @@ struct unit_engine {
         });
     }
 
-    /* First sweep of the exact form: rstd of this thread's rows, in the order of the other forms' sums. */
+    /* First sweep of the exact form: rstd of this thread's rows, in the order of the other forms' sums. Several steps are
+     * under way, since there are no products meanwhile. */
     NORMA_DEVICE void sweep_rows() {
-        for (norma_index k = 0; k < params.norm.k; k += bk) {
-            load_x(k);
+        constexpr int steps = layout == WEIGHT_ANY ? 1 : 4;
+        NORMA_NO_UNROLL
+        for (norma_index k = 0; k < params.norm.k; k += steps * bk) {
+            vec16 ahead[steps][x_chunks];
             NORMA_UNROLL
-            for (int i = 0; i < x_chunks; i++) add_squares(i);
+            for (int s = 0; s < steps; s++) {
+                load_x(k + s * bk);
+                NORMA_UNROLL
+                for (int i = 0; i < x_chunks; i++) ahead[s][i] = x[i];
+            }
+            schedule_barrier();
+            NORMA_UNROLL
+            for (int s = 0; s < steps; s++) {
+                NORMA_UNROLL
+                for (int i = 0; i < x_chunks; i++) {
+                    x[i] = ahead[s][i];
+                    add_squares(i);
+                }
+            }
         }
         finish_rows();
         rewind_x();
@@ -296,9 +324,7 @@ struct unit_engine {
 
     NORMA_DEVICE void run() {
         if (form == FORM_EXACT) sweep_rows();
-        load_x(0);
-        load_gamma(0);
-        load_w(0);
+        load(0);
         NORMA_NO_UNROLL
         for (norma_index k = 0; k < params.norm.k; k += bk) {
             square(k);
@@ -306,11 +332,7 @@ struct unit_engine {
             block_sync();
             lay_down();
             block_sync();
-            if (k + bk < params.norm.k) {
-                load_x(k + bk);
-                load_gamma(k + bk);
-                load_w(k + bk);
-            }
+            if (k + bk < params.norm.k) load(k + bk);
             schedule_barrier();
             multiply();
         }

@@ -65,6 +65,50 @@ NORMA_DEVICE int unit_n() {
     return unit_lane() / 16 * unit_values;
 }
 
+/* ---- Two values on their way to an operand ---- */
+
+/* gfx9 has instructions for two fp32 at a time. */
+typedef float unit_pair __attribute__((ext_vector_type(2)));
+
+NORMA_DEVICE unit_pair unit_scaled(unit_pair a, unit_pair b) {
+#pragma clang fp contract(off)
+    return a * b;
+}
+
+template <typename T>
+NORMA_DEVICE unit_pair unit_unpack(unsigned word) {
+    return unit_pair{unpack_low<T>(word), unpack_high<T>(word)};
+}
+
+/* Rounding to bf16 adds up to half a unit to the bits, which must not carry out of a NaN: in the low half a NaN has zeros.
+ * So has one that bf16 values or the hardware brought, and what follows from it; any other passes unit_tame() once. */
+NORMA_DEVICE float unit_tame(float value) {
+    return value == value ? value : float_from_bits(0x7fc00000u);
+}
+/* As bf16_rounded(), for tame values. */
+NORMA_DEVICE unsigned unit_rounded(float value) {
+    const unsigned bits = float_bits(value);
+    return bits + 0x7fffu + ((bits >> 16) & 1u);
+}
+
+/* Tame values rounded into one word, as pack2(). */
+template <typename T>
+NORMA_DEVICE unsigned unit_pack(unit_pair value) {
+    if constexpr (dtype_traits<T>::value == NORMA_BF16)
+        return __builtin_amdgcn_perm(unit_rounded(value[1]), unit_rounded(value[0]), 0x07060302u);
+    else
+        return pack2<T>(value[0], value[1]);
+}
+/* Tame values rounded to T. */
+template <typename T>
+NORMA_DEVICE unit_pair unit_round(unit_pair value) {
+    if constexpr (dtype_traits<T>::value == NORMA_BF16)
+        return unit_pair{float_from_bits(unit_rounded(value[0]) & 0xffff0000u),
+                         float_from_bits(unit_rounded(value[1]) & 0xffff0000u)};
+    else
+        return unit_pair{round_to<T>(value[0]), round_to<T>(value[1])};
+}
+
 /* ---- Operands from shared memory: at(line, chunk) says where a chunk lies ---- */
 
 template <typename At>
