@@ -9,7 +9,7 @@
  *              +--------------------------+      CPU: a work-item to a tile, sixteen columns at a time, row after row.
  *
  * Steps, by the names of tile_index.h: 1 place  2 load  4 multiply (here: add)  6 store. The order of the sum follows from
- * the launch's geometry. */
+ * the launch's geometry. The build options name both dtypes: MATRIX_DTYPE of what is added up, OTHER_DTYPE of the sums. */
 #ifdef NORMA_CPU
 
 #include "vector.clh"
@@ -32,14 +32,14 @@ void column_sums(norma_input from, norma_output to, const norma_cl_sums params) 
         const norma_index start = norma_row_start(&params.from, params.m, row), stride = params.from.col_stride;
         for (int v = 0; v < vectors; v++)
             sum[v] +=
-                norma_load16(from, params.from_dtype, start + (column + v * LANES) * stride, stride, columns - v * LANES);
+                norma_load16(from, MATRIX_DTYPE, start + (column + v * LANES) * stride, stride, columns - v * LANES);
     }
     /* 6 store */
     const norma_index start = params.to.start + piece * params.to.row_stride, stride = params.to.col_stride;
     for (int v = 0; v < vectors; v++) {
         const norma_index at = start + (column + v * LANES) * stride, count = columns - v * LANES;
-        if (params.accumulate) sum[v] += norma_load16(to, params.to_dtype, at, stride, count);
-        norma_store16(to, params.to_dtype, at, stride, count, sum[v]);
+        if (params.accumulate) sum[v] += norma_load16(to, OTHER_DTYPE, at, stride, count);
+        norma_store16(to, OTHER_DTYPE, at, stride, count, sum[v]);
     }
 }
 
@@ -64,7 +64,7 @@ void column_sums(norma_input from, norma_output to, const norma_cl_sums params) 
     norma_index within = begin % params.m; /* of the batch */
     norma_index at = norma_row_start(&params.from, params.m, begin) + column * params.from.col_stride;
     for (norma_index row = begin; row < end && inside; row += SUM_GROUPS) {
-        sum += norma_load(from, params.from_dtype, at);
+        sum += norma_load(from, MATRIX_DTYPE, at);
         at += SUM_GROUPS * params.from.row_stride;
         for (within += SUM_GROUPS; within >= params.m; within -= params.m)
             at += params.from.batch_stride - params.m * params.from.row_stride;
@@ -76,8 +76,8 @@ void column_sums(norma_input from, norma_output to, const norma_cl_sums params) 
         float total = 0.0f;
         for (int g = 0; g < SUM_GROUPS; g++) total += sums[g * SUM_LANES + lane];
         const norma_index store = params.to.start + piece * params.to.row_stride + column * params.to.col_stride;
-        if (params.accumulate) total += norma_load(to, params.to_dtype, store);
-        norma_store(to, params.to_dtype, store, total);
+        if (params.accumulate) total += norma_load(to, OTHER_DTYPE, store);
+        norma_store(to, OTHER_DTYPE, store, total);
     }
 }
 

@@ -17,11 +17,11 @@ static float16 load_h(norma_input x, norma_input residual, const norma_cl_rows *
                       norma_index count) {
     const norma_cl_norm *norm = &params->norm;
     const norma_index at = norma_row_start(&norm->x, norm->m, row) + k * norm->x.col_stride;
-    const float16 h = norma_load16(x, norm->x_dtype, at, norm->x.col_stride, count);
+    const float16 h = norma_load16(x, NORMA_MATRIX_DTYPE(norm->x_dtype), at, norm->x.col_stride, count);
     if (params->residual_dtype == NORMA_NONE) return h;
     const norma_index from = norma_row_start(&params->residual, norm->m, row) + k * params->residual.col_stride;
-    return norma_round16(norm->h_dtype,
-                         h + norma_load16(residual, params->residual_dtype, from, params->residual.col_stride, count));
+    return norma_round16(NORMA_MATRIX_DTYPE(norm->h_dtype),
+                         h + norma_load16(residual, NORMA_MATRIX_DTYPE(params->residual_dtype), from, params->residual.col_stride, count));
 }
 
 NORMA_OUTLINE void do_row(norma_input x, norma_input gamma, norma_input residual, norma_output residual_out,
@@ -36,7 +36,7 @@ NORMA_OUTLINE void do_row(norma_input x, norma_input gamma, norma_input residual
         const norma_index count = norm->k - k;
         const float16 h = load_h(x, residual, params, row, k, count);
         if (params->has_residual_out)
-            norma_store16(residual_out, norm->h_dtype, h_start + k * h_stride, h_stride, count, h);
+            norma_store16(residual_out, NORMA_MATRIX_DTYPE(norm->h_dtype), h_start + k * h_stride, h_stride, count, h);
         sum[turn] = fma(h, h, sum[turn]);
         turn = 1 - turn;
     }
@@ -49,10 +49,10 @@ NORMA_OUTLINE void do_row(norma_input x, norma_input gamma, norma_input residual
     for (norma_index k = 0; k < norm->k; k += LANES) {
         const norma_index count = norm->k - k;
         const float16 h = params->has_residual_out
-                              ? norma_load16(residual_out, norm->h_dtype, h_start + k * h_stride, h_stride, count)
+                              ? norma_load16(residual_out, NORMA_MATRIX_DTYPE(norm->h_dtype), h_start + k * h_stride, h_stride, count)
                               : load_h(x, residual, params, row, k, count);
         const float16 y = norma_normalised16(h, rstd, norma_scale16(gamma, norm, k, count), norm);
-        norma_store16(out, params->out_dtype, to + k * params->out.col_stride, params->out.col_stride, count, y);
+        norma_store16(out, NORMA_OTHER_DTYPE(params->out_dtype), to + k * params->out.col_stride, params->out.col_stride, count, y);
     }
 }
 
@@ -73,10 +73,10 @@ void rmsnorm_rows(norma_input x, norma_input gamma, norma_input residual, norma_
 static float load_h(norma_input x, norma_input residual, const norma_cl_rows *params, norma_index x_start,
                     norma_index residual_start, norma_index k) {
     const norma_cl_norm *norm = &params->norm;
-    const float h = norma_load(x, norm->x_dtype, x_start + k * norm->x.col_stride);
+    const float h = norma_load(x, NORMA_MATRIX_DTYPE(norm->x_dtype), x_start + k * norm->x.col_stride);
     if (params->residual_dtype == NORMA_NONE) return h;
-    return norma_round(norm->h_dtype,
-                       h + norma_load(residual, params->residual_dtype, residual_start + k * params->residual.col_stride));
+    return norma_round(NORMA_MATRIX_DTYPE(norm->h_dtype),
+                       h + norma_load(residual, NORMA_MATRIX_DTYPE(params->residual_dtype), residual_start + k * params->residual.col_stride));
 }
 
 __kernel __attribute__((reqd_work_group_size(THREADS, 1, 1)))
@@ -95,7 +95,7 @@ void rmsnorm_rows(norma_input x, norma_input gamma, norma_input residual, norma_
     for (norma_index k = thread; k < norm->k; k += THREADS) {
         const float h = load_h(x, residual, &params, x_start, r_start, k);
         if (params.has_residual_out)
-            norma_store(residual_out, norm->h_dtype, h_start + k * params.residual_out.col_stride, h);
+            norma_store(residual_out, NORMA_MATRIX_DTYPE(norm->h_dtype), h_start + k * params.residual_out.col_stride, h);
         sum = fma(h, h, sum);
     }
     sums[thread] = sum;
@@ -112,9 +112,9 @@ void rmsnorm_rows(norma_input x, norma_input gamma, norma_input residual, norma_
     const norma_index to = norma_row_start(&params.out, norm->m, row);
     for (norma_index k = thread; k < norm->k; k += THREADS) {
         const float h = params.has_residual_out
-                            ? norma_load(residual_out, norm->h_dtype, h_start + k * params.residual_out.col_stride)
+                            ? norma_load(residual_out, NORMA_MATRIX_DTYPE(norm->h_dtype), h_start + k * params.residual_out.col_stride)
                             : load_h(x, residual, &params, x_start, r_start, k);
-        norma_store(out, params.out_dtype, to + k * params.out.col_stride,
+        norma_store(out, NORMA_OTHER_DTYPE(params.out_dtype), to + k * params.out.col_stride,
                     norma_normalised(h, rstd, norma_scale(gamma, norm, k), norm));
     }
 }

@@ -27,10 +27,10 @@ static backward_pair backward_load(norma_input x, norma_input dout, const norma_
     const norma_cl_norm *norm = &params->norm;
     const norma_index down = norm->x.col_stride, along = params->dout.col_stride, count = norm->k - k;
     backward_pair pair;
-    pair.n = norma_load16(x, norm->x_dtype, x_start + k * down, down, count) * rstd;
+    pair.n = norma_load16(x, NORMA_MATRIX_DTYPE(norm->x_dtype), x_start + k * down, down, count) * rstd;
     pair.t = params->dout_dtype == NORMA_NONE
                  ? (float16)(0.0f)
-                 : norma_load16(dout, params->dout_dtype, t_start + k * along, along, count);
+                 : norma_load16(dout, NORMA_MATRIX_DTYPE(params->dout_dtype), t_start + k * along, along, count);
     return pair;
 }
 
@@ -62,8 +62,8 @@ NORMA_OUTLINE void backward_row(norma_input x, norma_input gamma, float rstd, no
         const backward_pair pair = backward_load(x, dout, params, x_start, t_start, k, rstd);
         float16 slope = fma(-pair.n, (float16)(mean), pair.t * norma_scale16(gamma, norm, k, count)) * rstd;
         if (params->back_dtype != NORMA_NONE)
-            slope += norma_load16(back, params->back_dtype, from + k * across, across, count);
-        norma_store16(dx, params->dx_dtype, to + k * stride, stride, count, slope);
+            slope += norma_load16(back, NORMA_MATRIX_DTYPE(params->back_dtype), from + k * across, across, count);
+        norma_store16(dx, NORMA_MATRIX_DTYPE(params->dx_dtype), to + k * stride, stride, count, slope);
     }
 }
 
@@ -94,12 +94,12 @@ typedef struct backward_place {
 
 /* 2 load. An absent dout counts as zero. */
 static inline float backward_load_n(norma_input x, const norma_cl_norm *norm, const backward_place *place, norma_index k) {
-    return norma_load(x, norm->x_dtype, place->x + k * norm->x.col_stride) * place->rstd;
+    return norma_load(x, NORMA_MATRIX_DTYPE(norm->x_dtype), place->x + k * norm->x.col_stride) * place->rstd;
 }
 static inline float backward_load_t(norma_input dout, const norma_cl_rows_backward *params, const backward_place *place,
                                     norma_index k) {
     if (params->dout_dtype == NORMA_NONE) return 0.0f;
-    return norma_load(dout, params->dout_dtype, place->dout + k * params->dout.col_stride);
+    return norma_load(dout, NORMA_MATRIX_DTYPE(params->dout_dtype), place->dout + k * params->dout.col_stride);
 }
 
 __kernel __attribute__((reqd_work_group_size(THREADS, 1, 1)))
@@ -157,8 +157,8 @@ NORMA_UNROLL
                 const float n = backward_load_n(x, norm, &place[i], k), t = backward_load_t(dout, &params, &place[i], k);
                 float slope = fma(-n, mean, t * norma_scale(gamma, norm, k)) * place[i].rstd;
                 if (params.back_dtype != NORMA_NONE)
-                    slope += norma_load(back, params.back_dtype, from + k * params.back.col_stride);
-                norma_store(dx, params.dx_dtype, to + k * params.dx.col_stride, slope);
+                    slope += norma_load(back, NORMA_MATRIX_DTYPE(params.back_dtype), from + k * params.back.col_stride);
+                norma_store(dx, NORMA_MATRIX_DTYPE(params.dx_dtype), to + k * params.dx.col_stride, slope);
             }
         }
         barrier(CLK_LOCAL_MEM_FENCE); /* the sums have been read */

@@ -6,16 +6,24 @@
 
 static const char stem[] = "column_sums";
 
+/* The launch over the pieces, where there are several, and the one that writes the output. */
+typedef struct sums_native {
+    opencl_sums first, last;
+} sums_native;
+
 enum {
     THREADS = 256,
     PIECE_ROWS = 128, /* at least */
     MOST_PIECES = 64
 };
 
-norma_status opencl_sums_find(opencl_device *device, opencl_sums *out_sums) {
+norma_status opencl_sums_find(opencl_device *device, norma_dtype from, norma_dtype to, opencl_sums *out_sums) {
+    const opencl_dtypes dtypes = {.matrix = from, .other = to};
     *out_sums = (opencl_sums){.columns = NORMA_CL_SUM_COLUMNS, .threads = 1};
-    if (device->base.limits.target == NORMA_TARGET_OPENCL_CPU) return opencl_find_cpu(device, stem, &out_sums->kernel);
-    const norma_status status = opencl_find_threads(device, stem, "", THREADS, &out_sums->kernel, &out_sums->threads);
+    if (device->base.limits.target == NORMA_TARGET_OPENCL_CPU)
+        return opencl_find(device, stem, stem, dtypes, "-DNORMA_CPU", &out_sums->kernel);
+    const norma_status status =
+        opencl_find_threads(device, stem, dtypes, "", THREADS, &out_sums->kernel, &out_sums->threads);
     out_sums->columns = (int)norma_index_min(out_sums->threads, NORMA_CL_SUM_LANES);
     return status;
 }
@@ -35,16 +43,20 @@ static int64_t pieces_of(int64_t rows) {
 
 static norma_status prepare(opencl_device *device, norma_launch *launch) {
     const norma_problem *problem = launch->problem;
+    const norma_dtype from = problem->x.layout.dtype, to = problem->out.layout.dtype;
     const int64_t pieces = pieces_of(problem->batch * problem->m);
-    if (pieces > 1) launch->workspace_bytes = (size_t)(pieces * problem->k) * sizeof(float);
-    launch->native = calloc(1, sizeof(opencl_sums));
-    if (!launch->native) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a launch");
-    return opencl_sums_find(device, launch->native);
+    sums_native *native = calloc(1, sizeof *native);
+    if (!native) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a launch");
+    launch->native = native;
+    if (pieces <= 1) return opencl_sums_find(device, from, to, &native->last);
+    launch->workspace_bytes = (size_t)(pieces * problem->k) * sizeof(float);
+    const norma_status status = opencl_sums_find(device, from, NORMA_F32, &native->first);
+    return status ? status : opencl_sums_find(device, NORMA_F32, to, &native->last);
 }
 
 static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
     const norma_problem *problem = launch->problem;
-    const opencl_sums *sums = launch->native;
+    const sums_native *native = launch->native;
     const int64_t rows = problem->batch * problem->m;
     const norma_cl_sums whole = {
         .from = opencl_view(&problem->x),
@@ -53,22 +65,22 @@ static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
         .m = problem->m,
         .columns = problem->k,
         .piece_rows = norma_ceil_div(rows, pieces_of(rows)),
-        .from_dtype = (int)problem->x.layout.dtype,
-        .to_dtype = (int)problem->out.layout.dtype,
         .accumulate = problem->accumulate,
     };
     const int64_t pieces = norma_ceil_div(rows, whole.piece_rows);
-    if (pieces == 1) return opencl_sums_enqueue(device, sums, problem->x.buffer.data, problem->out.buffer.data, &whole);
+    if (pieces == 1)
+        return opencl_sums_enqueue(device, &native->last, problem->x.buffer.data, problem->out.buffer.data, &whole);
 
     const norma_cl_view lines = {
         .start = (norma_index)(launch->workspace.offset_bytes / sizeof(float)), .row_stride = problem->k, .col_stride = 1};
     norma_cl_sums cut = whole, last = whole;
     cut.to = last.from = lines;
-    cut.to_dtype = last.from_dtype = NORMA_F32;
     cut.accumulate = 0;
     last.rows = last.m = last.piece_rows = pieces;
-    const norma_status status = opencl_sums_enqueue(device, sums, problem->x.buffer.data, launch->workspace.data, &cut);
-    return status ? status : opencl_sums_enqueue(device, sums, launch->workspace.data, problem->out.buffer.data, &last);
+    const norma_status status =
+        opencl_sums_enqueue(device, &native->first, problem->x.buffer.data, launch->workspace.data, &cut);
+    if (status) return status;
+    return opencl_sums_enqueue(device, &native->last, launch->workspace.data, problem->out.buffer.data, &last);
 }
 
 const opencl_operation opencl_column_sums = {

@@ -5,10 +5,13 @@
 
 enum { THREADS = 64 };
 
+static norma_status find(opencl_device *device, const norma_problem *problem, opencl_kernel **out_kernel) {
+    return opencl_find(device, "fold_gamma", "fold_gamma", opencl_dtypes_of(problem), "", out_kernel);
+}
+
 static norma_status prepare(opencl_device *device, norma_launch *launch) {
     opencl_kernel *kernel;
-    (void)launch;
-    return opencl_find(device, "fold_gamma", "fold_gamma", "", &kernel);
+    return find(device, launch->problem, &kernel);
 }
 
 static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
@@ -32,7 +35,7 @@ static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
         {sizeof params, &params},
     };
     opencl_kernel *kernel;
-    norma_status status = opencl_find(device, "fold_gamma", "fold_gamma", "", &kernel);
+    const norma_status status = find(device, problem, &kernel);
     if (status) return status;
     const int64_t threads = norma_index_min(THREADS, (norma_index)kernel->max_threads);
     return opencl_enqueue(device, kernel, norma_ceil_div(params.k * params.n, threads), threads, arguments,

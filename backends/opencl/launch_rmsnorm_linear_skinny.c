@@ -28,15 +28,16 @@ static int cpu_columns(const opencl_device *device, const norma_problem *problem
 
 static norma_status find(opencl_device *device, const norma_problem *problem, skinny_native *native) {
     static const char stem[] = "rmsnorm_linear_skinny";
-    char more[64];
-    int rows = 1;
-    while (rows < problem->batch * problem->m) rows *= 4;
+    const opencl_dtypes dtypes = opencl_dtypes_of(problem);
+    char options[64];
     native->columns = cpu_columns(device, problem);
     native->threads = 1;
-    if (device->base.limits.target == NORMA_TARGET_OPENCL_CPU) return opencl_find_cpu(device, stem, &native->kernel);
+    if (device->base.limits.target == NORMA_TARGET_OPENCL_CPU) return opencl_find_cpu(device, stem, dtypes, &native->kernel);
+    int rows = 1;
+    while (rows < problem->batch * problem->m) rows *= 4;
     native->columns = GPU_COLUMNS;
-    snprintf(more, sizeof more, " -DROWS=%d -DCOLUMNS=%d -DDTYPE=%d", rows, GPU_COLUMNS, (int)problem->x.layout.dtype);
-    return opencl_find_threads(device, stem, more, GPU_THREADS, &native->kernel, &native->threads);
+    snprintf(options, sizeof options, " -DROWS=%d -DCOLUMNS=%d", rows, GPU_COLUMNS);
+    return opencl_find_threads(device, stem, dtypes, options, GPU_THREADS, &native->kernel, &native->threads);
 }
 
 static norma_status prepare(opencl_device *device, norma_launch *launch) {

@@ -24,28 +24,31 @@ static int64_t local_bytes(const norma_tile *tile) {
 }
 
 /* Builds a tile row's kernel; NORMA_ERROR_UNSUPPORTED if the device cannot run it. */
-static norma_status find(opencl_device *device, const norma_tile *tile, const char *more, tiled_native *native) {
+static norma_status find(opencl_device *device, const norma_problem *problem, const norma_tile *tile, const char *more,
+                         tiled_native *native) {
     const norma_limits *limits = &device->base.limits;
+    const opencl_dtypes dtypes = opencl_dtypes_of(problem);
     char options[192];
     if (local_bytes(tile) > limits->shared_bytes || tile->threads > limits->max_threads)
         return norma_fail(NORMA_ERROR_UNSUPPORTED, "device %d is too small for %s", device->base.index, tile->name);
     native->tile = tile;
-    if (tile->target == NORMA_TARGET_OPENCL_CPU) return opencl_find_cpu(device, stem, &native->kernel);
+    if (tile->target == NORMA_TARGET_OPENCL_CPU) return opencl_find_cpu(device, stem, dtypes, &native->kernel);
     snprintf(options, sizeof options, "-DBM=%d -DBN=%d -DBK=%d -DTM=%d -DTN=%d -DTHREADS=%d -DSTAGES=%d%s", tile->bm,
              tile->bn, tile->bk, tile->tm, tile->tn, tile->threads, tile->stages, more);
-    const norma_status status = opencl_find(device, stem, stem, options, &native->kernel);
+    const norma_status status = opencl_find(device, stem, stem, dtypes, options, &native->kernel);
     if (status || (size_t)tile->threads <= native->kernel->max_threads) return status;
     return norma_fail(NORMA_ERROR_UNSUPPORTED, "device %d runs work-groups of %zu of %s", device->base.index,
                       native->kernel->max_threads, tile->name);
 }
 
 /* `tile`, or the next row of its target that the device can run. */
-static norma_status find_from(opencl_device *device, const norma_tile *tile, const char *more, tiled_native *native) {
+static norma_status find_from(opencl_device *device, const norma_problem *problem, const norma_tile *tile, const char *more,
+                              tiled_native *native) {
     norma_status status = NORMA_ERROR_UNSUPPORTED;
     for (const norma_tile *row = tile; status == NORMA_ERROR_UNSUPPORTED && row < norma_tiles + NORMA_TILE_COUNT &&
                                        row->target == tile->target && row->kernel == tile->kernel;
          row++)
-        status = find(device, row, more, native);
+        status = find(device, problem, row, more, native);
     return status;
 }
 
@@ -100,9 +103,9 @@ static norma_status prepare_matrix(opencl_device *device, const norma_problem *p
     const norma_tile *tile = norma_tile_select(NORMA_KERNEL_RMSNORM_LINEAR_TILED, &shape, &limits, &reason);
     char more[96];
     native->along_k = problem->part[0].weight.layout.col_stride != 1;
-    snprintf(more, sizeof more, " -DNORMA_MATRIX -DDTYPE=%d -DFORM=%d%s", (int)dtype, opencl_matrix_form(problem),
+    snprintf(more, sizeof more, " -DNORMA_MATRIX -DFORM=%d%s", opencl_matrix_form(problem),
              native->along_k ? "" : " -DN_CONTIGUOUS");
-    const norma_status status = find_from(device, tile, more, native);
+    const norma_status status = find_from(device, problem, tile, more, native);
     if (status == NORMA_ERROR_UNSUPPORTED) return status;
     if (!status && (native->kernel->works || opencl_matrix_works(device, problem, native->along_k, enqueue_trial, native))) {
         native->kernel->works = true;
@@ -120,8 +123,9 @@ static norma_status prepare(opencl_device *device, norma_launch *launch) {
     launch->native = native;
     const norma_dtype half = opencl_matrix_dtype(device, problem);
     norma_status status = half ? prepare_matrix(device, problem, half, native) : NORMA_ERROR_UNSUPPORTED;
-    if (status == NORMA_ERROR_UNSUPPORTED) status = find_from(device, launch->tile, "", native);
-    if (status == NORMA_ERROR_UNSUPPORTED) status = find(device, &norma_tiles[NORMA_TILE_opencl_cpu_small], "", native);
+    if (status == NORMA_ERROR_UNSUPPORTED) status = find_from(device, problem, launch->tile, "", native);
+    if (status == NORMA_ERROR_UNSUPPORTED)
+        status = find(device, problem, &norma_tiles[NORMA_TILE_opencl_cpu_small], "", native);
     return status;
 }
 

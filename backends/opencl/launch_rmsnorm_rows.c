@@ -11,14 +11,14 @@ typedef struct rows_native {
     int threads;
 } rows_native;
 
-static norma_status find(opencl_device *device, int64_t k, rows_native *native) {
-    if (device->base.limits.target == NORMA_TARGET_OPENCL_CPU) {
-        native->threads = 1;
-        return opencl_find_cpu(device, "rmsnorm_rows", &native->kernel);
-    }
+static norma_status find(opencl_device *device, const norma_problem *problem, rows_native *native) {
+    static const char stem[] = "rmsnorm_rows";
+    const opencl_dtypes dtypes = opencl_dtypes_of(problem);
+    native->threads = 1;
+    if (device->base.limits.target == NORMA_TARGET_OPENCL_CPU) return opencl_find_cpu(device, stem, dtypes, &native->kernel);
     int threads = LEAST_THREADS;
-    while (threads < MOST_THREADS && (int64_t)threads * THREAD_VALUES < k) threads *= 2;
-    return opencl_find_threads(device, "rmsnorm_rows", "", threads, &native->kernel, &native->threads);
+    while (threads < MOST_THREADS && (int64_t)threads * THREAD_VALUES < problem->k) threads *= 2;
+    return opencl_find_threads(device, stem, dtypes, "", threads, &native->kernel, &native->threads);
 }
 
 static norma_status prepare(opencl_device *device, norma_launch *launch) {
@@ -26,7 +26,7 @@ static norma_status prepare(opencl_device *device, norma_launch *launch) {
     if (!native) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a launch");
     launch->native = native;
     launch->max_rows = INT32_MAX; /* a work-item counts its share in 32 bits */
-    return find(device, launch->problem->k, native);
+    return find(device, launch->problem, native);
 }
 
 static norma_status enqueue(opencl_device *device, const norma_launch *launch) {

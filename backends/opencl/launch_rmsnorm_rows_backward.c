@@ -31,10 +31,11 @@ static int64_t pieces_of(const opencl_device *device, const norma_problem *probl
     return norma_index_min(most, problem->batch * problem->m);
 }
 
-static norma_status find(opencl_device *device, int64_t k, backward_native *native) {
+static norma_status find(opencl_device *device, const norma_problem *problem, backward_native *native) {
+    const opencl_dtypes dtypes = opencl_dtypes_of(problem);
     native->threads = 1;
-    if (device->base.limits.target == NORMA_TARGET_OPENCL_CPU) return opencl_find_cpu(device, stem, &native->kernel);
-    return opencl_find_threads(device, stem, "", k <= SHORT_ROW ? SHORT_THREADS : THREADS, &native->kernel,
+    if (device->base.limits.target == NORMA_TARGET_OPENCL_CPU) return opencl_find_cpu(device, stem, dtypes, &native->kernel);
+    return opencl_find_threads(device, stem, dtypes, "", problem->k <= SHORT_ROW ? SHORT_THREADS : THREADS, &native->kernel,
                                &native->threads);
 }
 
@@ -45,10 +46,10 @@ static norma_status prepare(opencl_device *device, norma_launch *launch) {
     backward_native *native = calloc(1, sizeof *native);
     if (!native) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a launch");
     launch->native = native;
-    const norma_status status = find(device, problem->k, native);
+    const norma_status status = find(device, problem, native);
     if (status || !norma_tensor_present(&problem->dgamma)) return status;
     launch->workspace_bytes = (size_t)(pieces_of(device, problem) * problem->k) * sizeof(float);
-    return opencl_sums_find(device, &native->lines);
+    return opencl_sums_find(device, NORMA_F32, problem->dgamma.layout.dtype, &native->lines);
 }
 
 static norma_status add_up_lines(opencl_device *device, const norma_launch *launch, int64_t first, int64_t lines) {
@@ -61,8 +62,6 @@ static norma_status add_up_lines(opencl_device *device, const norma_launch *laun
         .m = lines,
         .columns = problem->k,
         .piece_rows = lines,
-        .from_dtype = NORMA_F32,
-        .to_dtype = (int)problem->dgamma.layout.dtype,
         .accumulate = problem->accumulate,
     };
     return opencl_sums_enqueue(device, &native->lines, launch->workspace.data, problem->dgamma.buffer.data, &params);

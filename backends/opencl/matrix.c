@@ -12,7 +12,7 @@ enum { M = 37, N = 70, K = 72 };
 typedef struct trial {
     uint16_t x[M * K];
     uint16_t weight[N * K];
-    uint16_t gamma[K];
+    float gamma[K]; /* room for any dtype */
     float out[M * N];
 } trial;
 
@@ -28,9 +28,10 @@ static int gamma_at(int k) {
     return 1 + k % 3;
 }
 
-static void fill(trial *values, norma_dtype dtype, bool along_k) {
+static void fill(trial *values, const norma_problem *problem, bool along_k) {
+    const norma_dtype dtype = problem->x.layout.dtype, gamma = problem->gamma.layout.dtype;
     for (int k = 0; k < K; k++) {
-        norma_store(values->gamma, dtype, k, (float)gamma_at(k));
+        if (gamma) norma_store(values->gamma, gamma, k, (float)gamma_at(k));
         for (int i = 0; i < M; i++) norma_store(values->x, dtype, i * K + k, (float)x_at(i, k));
         for (int n = 0; n < N; n++)
             norma_store(values->weight, dtype, along_k ? n * K + k : k * N + n, (float)weight_at(k, n));
@@ -39,11 +40,14 @@ static void fill(trial *values, norma_dtype dtype, bool along_k) {
 
 static bool is_right(const trial *values, const norma_problem *problem) {
     const bool plain = norma_problem_is_plain(problem), gamma = norma_tensor_present(&problem->gamma);
+    const norma_dtype dtype = problem->part[0].out.layout.dtype;
     for (int i = 0; i < M; i++)
         for (int n = 0; n < N; n++) {
             int sum = 0;
             for (int k = 0; k < K; k++) sum += x_at(i, k) * weight_at(k, n) * (gamma ? gamma_at(k) : 1);
-            if (values->out[i * N + n] != (plain ? 1.0F : 0.5F) * (float)sum) return false;
+            float wanted;
+            norma_store(&wanted, dtype, 0, (plain ? 1.0F : 0.5F) * (float)sum);
+            if (norma_load(values->out, dtype, i * N + n) != norma_load(&wanted, dtype, 0)) return false;
         }
     return true;
 }
@@ -53,12 +57,14 @@ static norma_problem problem_of(const norma_problem *like, cl_mem memory, bool a
     norma_problem problem = {
         .op = like->op, .contract = like->contract, .eps = 1e-37F, .batch = 1, .m = M, .k = K, .desc_parts = 1, .parts = 1};
     if (norma_tensor_present(&like->gamma))
-        problem.gamma = (norma_tensor){{memory, offsetof(trial, gamma)}, norma_layout_strided(dtype, 0, 1)};
+        problem.gamma =
+            (norma_tensor){{memory, offsetof(trial, gamma)}, norma_layout_strided(like->gamma.layout.dtype, 0, 1)};
     problem.x = (norma_tensor){{memory, offsetof(trial, x)}, norma_layout_strided(dtype, K, 1)};
     problem.part[0].n = N;
     problem.part[0].weight = (norma_tensor){{memory, offsetof(trial, weight)},
                                             along_k ? norma_layout_transposed(dtype, K) : norma_layout_strided(dtype, N, 1)};
-    problem.part[0].out = (norma_tensor){{memory, offsetof(trial, out)}, norma_layout_strided(NORMA_F32, N, 1)};
+    problem.part[0].out =
+        (norma_tensor){{memory, offsetof(trial, out)}, norma_layout_strided(like->part[0].out.layout.dtype, N, 1)};
     return problem;
 }
 
@@ -77,7 +83,7 @@ bool opencl_matrix_works(opencl_device *device, const norma_problem *like, bool 
     trial *values = calloc(1, sizeof *values);
     if (values && !opencl_alloc(&device->base, sizeof *values, &memory)) {
         const norma_problem problem = problem_of(like, memory, along_k);
-        fill(values, like->x.layout.dtype, along_k);
+        fill(values, &problem, along_k);
         works = run(device, values, &problem, launch, user);
         opencl_release(&device->base, memory);
     }

@@ -55,18 +55,28 @@ typedef struct opencl_device {
     opencl_kernel *kernels;
 } opencl_device;
 
-/* The kernel `name` of file `stem` built with `options`, built when first asked for. Kernels live as long as the device, and
- * so must the first two texts. */
-norma_status opencl_find(opencl_device *device, const char *stem, const char *name, const char *options,
-                         opencl_kernel **out_kernel);
+/* What a program's loads and stores are made for: `matrix` x, all that is as large, and weights; `other` gamma, bias and the
+ * output. NORMA_NONE: the kernel is told by its arguments. */
+typedef struct opencl_dtypes {
+    norma_dtype matrix, other;
+} opencl_dtypes;
 
-/* The kernel `name` in its shape for CPUs. */
-norma_status opencl_find_cpu(opencl_device *device, const char *name, opencl_kernel **out_kernel);
+/* The dtypes that a problem's program is made for: the one of all its matrices, and of all else if that is the same.
+ * Mixtures share the programs that are told, so that there are few. */
+opencl_dtypes opencl_dtypes_of(const norma_problem *problem);
+
+/* The kernel `name` of file `stem` built for `dtypes` with `options`, built when first asked for. Kernels live as long as
+ * the device, and so must the first two texts. */
+norma_status opencl_find(opencl_device *device, const char *stem, const char *name, opencl_dtypes dtypes,
+                         const char *options, opencl_kernel **out_kernel);
+
+/* The kernel `name` of a layer in its shape for CPUs. */
+norma_status opencl_find_cpu(opencl_device *device, const char *name, opencl_dtypes dtypes, opencl_kernel **out_kernel);
 
 /* The same for a kernel that takes its work-group's size as -DTHREADS: of `threads`, or the nearest half of it, and half of
  * that, that the device can run. `more` are further options, each after a space. */
-norma_status opencl_find_threads(opencl_device *device, const char *stem, const char *more, int threads,
-                                 opencl_kernel **out_kernel, int *out_threads);
+norma_status opencl_find_threads(opencl_device *device, const char *stem, opencl_dtypes dtypes, const char *more,
+                                 int threads, opencl_kernel **out_kernel, int *out_threads);
 
 /* The most rows of rmsnorm_linear_skinny. */
 #define OPENCL_SKINNY_ROWS 16
@@ -111,7 +121,7 @@ typedef struct opencl_sums {
     int columns, threads; /* of a work-group */
 } opencl_sums;
 
-norma_status opencl_sums_find(opencl_device *device, opencl_sums *out_sums);
+norma_status opencl_sums_find(opencl_device *device, norma_dtype from, norma_dtype to, opencl_sums *out_sums);
 norma_status opencl_sums_enqueue(opencl_device *device, const opencl_sums *sums, void *from, void *to,
                                  const norma_cl_sums *params);
 

@@ -53,6 +53,27 @@ norma_cl_linear opencl_linear_params(const norma_problem *problem) {
     return params;
 }
 
+enum { MIXED = -1 };
+
+/* `so_far` if all of the group that are present are of this dtype, NORMA_NONE standing for any; else MIXED. */
+static int join(int so_far, const norma_tensor *tensor) {
+    const int dtype = (int)tensor->layout.dtype;
+    if (dtype == NORMA_NONE || dtype == so_far) return so_far;
+    return so_far == NORMA_NONE ? dtype : MIXED;
+}
+
+opencl_dtypes opencl_dtypes_of(const norma_problem *problem) {
+    const norma_tensor *const large[] = {&problem->x,    &problem->residual,      &problem->residual_out,
+                                         &problem->dout, &problem->dresidual_out, &problem->dx};
+    int matrix = NORMA_NONE;
+    for (size_t i = 0; i < sizeof large / sizeof *large; i++) matrix = join(matrix, large[i]);
+    for (int p = 0; p < problem->parts; p++) matrix = join(matrix, &problem->part[p].weight);
+    if (matrix == MIXED) return (opencl_dtypes){NORMA_NONE, NORMA_NONE};
+    int all = join(join(matrix, &problem->gamma), &problem->out);
+    for (int p = 0; p < problem->parts; p++) all = join(join(all, &problem->part[p].bias), &problem->part[p].out);
+    return (opencl_dtypes){(norma_dtype)matrix, all == MIXED ? NORMA_NONE : (norma_dtype)all};
+}
+
 opencl_argument opencl_buffer(const norma_tensor *tensor, const norma_tensor *instead) {
     const norma_tensor *chosen = norma_tensor_present(tensor) ? tensor : instead;
     return (opencl_argument){sizeof(cl_mem), &chosen->buffer.data};

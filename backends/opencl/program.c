@@ -95,10 +95,10 @@ static void keep_binary(opencl_device *device, const opencl_cache_key *key, cl_p
 static norma_status build(opencl_device *device, const char *stem, const char *options, cl_program *out_program) {
     const opencl_source *source = source_of(stem);
     if (!source) return norma_fail(NORMA_ERROR_UNSUPPORTED, "backend opencl has no kernel %s", stem);
-    char all[OPTION_BYTES];
-    snprintf(all, sizeof all, "-cl-std=CL1.2%s%s%s%s",
+    char all[OPTION_BYTES + 128];
+    snprintf(all, sizeof all, "-cl-std=CL1.2%s%s %s",
              device->rounds_divide ? " -cl-fp32-correctly-rounded-divide-sqrt -DNORMA_ROUNDS_DIVIDE" : "",
-             device->is_cpu ? " -DNORMA_OUTLINED" : "", options[0] ? " " : "", options);
+             device->is_cpu ? " -DNORMA_OUTLINED" : "", options);
     const opencl_cache_key key = {.identity = device->identity, .options = all, .stem = stem, .source = source->text};
     const bool caches = !device->has_own_cache || norma_option_text("NORMA_CACHE_DIR");
     if (caches && build_binary(device, &key, all, out_program)) return NORMA_OK;
@@ -140,10 +140,14 @@ static norma_status make_kernel(opencl_device *device, const opencl_program *pro
                        sizeof out_kernel->max_threads, &out_kernel->max_threads, NULL);
 }
 
-norma_status opencl_find(opencl_device *device, const char *stem, const char *name, const char *options,
-                         opencl_kernel **out_kernel) {
+norma_status opencl_find(opencl_device *device, const char *stem, const char *name, opencl_dtypes dtypes,
+                         const char *options, opencl_kernel **out_kernel) {
+    char matrix[32] = "", other[32] = "", all[OPTION_BYTES];
+    if (dtypes.matrix) snprintf(matrix, sizeof matrix, " -DMATRIX_DTYPE=%d", (int)dtypes.matrix);
+    if (dtypes.other) snprintf(other, sizeof other, " -DOTHER_DTYPE=%d", (int)dtypes.other);
+    snprintf(all, sizeof all, "%s%s%s", options, matrix, other);
     opencl_program *program = NULL;
-    norma_status status = find_program(device, stem, options, &program);
+    norma_status status = find_program(device, stem, all, &program);
     if (status) return status;
     opencl_kernel *kernel = device->kernels;
     while (kernel && (kernel->program != program || strcmp(kernel->name, name) != 0)) kernel = kernel->next;
@@ -163,25 +167,25 @@ norma_status opencl_find(opencl_device *device, const char *stem, const char *na
     return NORMA_OK;
 }
 
-norma_status opencl_find_threads(opencl_device *device, const char *stem, const char *more, int threads,
-                                 opencl_kernel **out_kernel, int *out_threads) {
+norma_status opencl_find_threads(opencl_device *device, const char *stem, opencl_dtypes dtypes, const char *more,
+                                 int threads, opencl_kernel **out_kernel, int *out_threads) {
     for (*out_threads = threads; *out_threads > 0; *out_threads /= 2) {
         char options[OPTION_BYTES];
         if (*out_threads > device->base.limits.max_threads) continue;
         snprintf(options, sizeof options, "-DTHREADS=%d%s", *out_threads, more);
-        const norma_status status = opencl_find(device, stem, stem, options, out_kernel);
+        const norma_status status = opencl_find(device, stem, stem, dtypes, options, out_kernel);
         if (status || (size_t)*out_threads <= (*out_kernel)->max_threads) return status;
     }
     return norma_fail(NORMA_ERROR_UNSUPPORTED, "%s: device %d runs no work-group", stem, device->base.index);
 }
 
-norma_status opencl_find_cpu(opencl_device *device, const char *name, opencl_kernel **out_kernel) {
+norma_status opencl_find_cpu(opencl_device *device, const char *name, opencl_dtypes dtypes, opencl_kernel **out_kernel) {
     const norma_tile *tile = &norma_tiles[NORMA_TILE_opencl_cpu];
     char options[OPTION_BYTES];
     snprintf(options, sizeof options,
              "-DTILED_BM=%d -DTILED_BN=%d -DTILED_BK=%d -DTILED_TM=%d -DTILED_TN=%d -DSKINNY_ROWS=%d", tile->bm, tile->bn,
              tile->bk, tile->tm, tile->tn, OPENCL_SKINNY_ROWS);
-    return opencl_find(device, "cpu", name, options, out_kernel);
+    return opencl_find(device, "cpu", name, dtypes, options, out_kernel);
 }
 
 void opencl_unload(opencl_device *device) {

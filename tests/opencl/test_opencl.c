@@ -9,6 +9,7 @@
 #include "harness/case_names.h"
 #include "harness/suite.h"
 #include "opencl/force.h"
+#include "opencl/matrix.h"
 #include "opencl/opencl.h"
 #include "unit/expect.h"
 
@@ -269,6 +270,49 @@ static void small_devices_get_smaller_tiles(void **state) {
     }
 }
 
+/* ---- The trial that a kernel for matrix units has to pass, run by a kernel for CPUs ---- */
+
+static norma_status run_tiled(opencl_device *device, const void *user, const norma_problem *problem) {
+    (void)user;
+    norma_launch launch = {
+        .kernel = NORMA_KERNEL_RMSNORM_LINEAR_TILED, .problem = problem, .tile = &norma_tiles[NORMA_TILE_opencl_cpu_small]};
+    norma_status status = opencl_prepare(&device->base, &launch);
+    if (!status) status = opencl_launch(&device->base, &launch);
+    opencl_discard(&device->base, &launch);
+    return status;
+}
+
+static norma_status leave_a_row_out(opencl_device *device, const void *user, const norma_problem *problem) {
+    norma_problem less = *problem;
+    less.m--;
+    return run_tiled(device, user, &less);
+}
+
+static void the_trial_tells_right_from_wrong(void **state) {
+    (void)state;
+    static const struct {
+        norma_op op;
+        norma_contract contract;
+        norma_dtype x, gamma, out;
+        bool along_k;
+    } rows[] = {{NORMA_OP_RMSNORM_LINEAR, NORMA_ROUND_DEFERRED, NORMA_BF16, NORMA_BF16, NORMA_BF16, true},
+                {NORMA_OP_RMSNORM_LINEAR, NORMA_ROUND_TWICE, NORMA_F16, NORMA_F16, NORMA_F16, false},
+                {NORMA_OP_RMSNORM_LINEAR, NORMA_ROUND_ONCE, NORMA_BF16, NORMA_F32, NORMA_F16, true},
+                {NORMA_OP_RMSNORM_LINEAR, NORMA_ROUND_DEFERRED, NORMA_F16, NORMA_NONE, NORMA_F32, false},
+                {NORMA_OP_PRODUCT, NORMA_ROUND_DEFERRED, NORMA_BF16, NORMA_NONE, NORMA_BF16, true}};
+    norma_context *context = opened();
+    opencl_device *device = (opencl_device *)context->device;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        norma_problem like = {.op = rows[i].op, .contract = rows[i].contract};
+        like.x.layout.dtype = rows[i].x;
+        like.gamma.layout.dtype = rows[i].gamma;
+        like.part[0].out.layout.dtype = rows[i].out;
+        if (!opencl_matrix_works(device, &like, rows[i].along_k, run_tiled, NULL)) fail_msg("row %zu: not right", i);
+        if (opencl_matrix_works(device, &like, rows[i].along_k, leave_a_row_out, NULL)) fail_msg("row %zu: not seen", i);
+    }
+    norma_context_destroy(context);
+}
+
 /* ---- The caller's handles ---- */
 
 typedef struct handles {
@@ -491,6 +535,7 @@ int main(void) {
         FAULT_TEST(too_little_memory_leaves_the_context_usable),
         FAULT_TEST(a_lost_device_is_remembered),
         FAULT_TEST(small_devices_get_smaller_tiles),
+        FAULT_TEST(the_trial_tells_right_from_wrong),
         FAULT_TEST(the_callers_queue_context_and_device_are_used),
         FAULT_TEST(the_callers_memory_is_used),
         FAULT_TEST(handles_that_do_not_fit_are_refused),
