@@ -5,7 +5,7 @@
 
 norma_sums norma_sums_begin(norma_scratch *scratch, int64_t rows, int64_t columns) {
     norma_sums sums = {.rows = rows, .columns = columns};
-    sums.piece_rows = norma_ceil_div(rows, NORMA_SUM_PIECES);
+    sums.piece_rows = rows > 0 ? norma_ceil_div(rows, NORMA_SUM_PIECES) : 1;
     sums.pieces = norma_ceil_div(rows, sums.piece_rows);
     /* For fewer rows there may be more pieces, so there is room for as many as there ever are. */
     sums.lines = norma_scratch_take(scratch, norma_index_min(rows, NORMA_SUM_PIECES), columns);

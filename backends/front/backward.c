@@ -5,7 +5,16 @@
 
 #define FORWARD_FLAGS (NORMA_WEIGHTS_STATIC | NORMA_BATCH_INVARIANT | NORMA_TIME_ROUTES)
 
-typedef enum step_kind { NORMALISE, WEIGHT_GRADIENT, BIAS_GRADIENT, ROW_GRADIENT, NORM_GRADIENT } step_kind;
+typedef enum step_kind {
+    NORMALISE,
+    WEIGHT_GRADIENT,
+    BIAS_GRADIENT,
+    ROW_GRADIENT,
+    NORM_GRADIENT,
+    EMPTY_DGAMMA,
+    EMPTY_DWEIGHT,
+    EMPTY_DBIAS
+} step_kind;
 
 typedef struct step {
     step_kind kind;
@@ -21,7 +30,23 @@ static void add(step_list *list, step_kind kind, int part) {
     list->steps[list->count++] = (step){kind, part};
 }
 
+static bool is_zeroed(const norma_problem *problem, const norma_tensor *sum, uint64_t accumulates) {
+    return norma_tensor_present(sum) && !(problem->flags & accumulates);
+}
+
+static step_list list_empty_sums(const norma_problem *problem) {
+    step_list list = {.count = 0};
+    if (is_zeroed(problem, &problem->dgamma, NORMA_ACCUMULATE_DGAMMA)) add(&list, EMPTY_DGAMMA, 0);
+    for (int p = 0; p < problem->parts; p++) {
+        const norma_part *part = &problem->part[p];
+        if (is_zeroed(problem, &part->dweight, NORMA_ACCUMULATE_DWEIGHT)) add(&list, EMPTY_DWEIGHT, p);
+        if (is_zeroed(problem, &part->dbias, NORMA_ACCUMULATE_DBIAS)) add(&list, EMPTY_DBIAS, p);
+    }
+    return list;
+}
+
 static step_list list_steps(const norma_problem *problem) {
+    if (problem->batch * problem->m == 0) return list_empty_sums(problem);
     step_list list = {.count = 0};
     bool weights = false;
     for (int p = 0; p < problem->parts; p++) weights = weights || norma_tensor_present(&problem->part[p].dweight);
@@ -143,25 +168,75 @@ static void norm_gradient(const norma_problem *problem, norma_tensor room, norma
     out->accumulate = (problem->flags & NORMA_ACCUMULATE_DGAMMA) != 0;
 }
 
+/* Elements of a matrix as runs at one stride. */
+typedef struct run_list {
+    int64_t count, apart, length, stride;
+} run_list;
+
+/* Whether `count` runs of `length` elements at `stride`, `apart` from one to the next, are one. */
+static bool is_one_run(int64_t apart, int64_t length, int64_t stride) {
+    int64_t end;
+    return !__builtin_mul_overflow(length, stride, &end) && apart == end;
+}
+
+static run_list runs_of(const norma_layout *layout, int64_t rows, int64_t cols) {
+    const int64_t down = layout->row_stride, across = layout->col_stride;
+    if (is_one_run(down, cols, across)) return (run_list){1, 0, rows * cols, across};
+    if (is_one_run(across, rows, down)) return (run_list){1, 0, rows * cols, down};
+    return rows < cols ? (run_list){rows, down, cols, across} : (run_list){cols, across, rows, down};
+}
+
+static run_list vector_run(const norma_tensor *vector, int64_t length) {
+    return (run_list){1, 0, length, vector->layout.col_stride};
+}
+
+static run_list dweight_runs(const norma_problem *problem, const norma_part *part) {
+    return runs_of(&part->dweight.layout, problem->k, part->n);
+}
+
+/* Run `index` of `sum` as the column sums of no rows: of no batches of one, which keeps m a divisor. */
+static void empty_sum(const norma_problem *problem, const norma_tensor *sum, run_list runs, int64_t index,
+                      norma_problem *out) {
+    *out = blank(problem, NORMA_OP_COLUMN_SUMS);
+    sum_over_rows(out);
+    out->batch = 0;
+    out->m = 1;
+    out->k = runs.length;
+    out->out = *sum;
+    out->out.buffer.offset_bytes += (size_t)(index * runs.apart) * norma_dtype_bytes(sum->layout.dtype);
+    out->out.layout.row_stride = 0;
+    out->out.layout.col_stride = runs.stride;
+    /* Nothing of it is read; fp32 is what the lines of sums of other steps have. */
+    out->x = out->out;
+    out->x.layout.dtype = NORMA_F32;
+}
+
 int norma_backward_step_count(const norma_problem *problem) {
     return list_steps(problem).count;
 }
 
 int64_t norma_backward_step_passes(const norma_problem *problem, int step) {
-    return list_steps(problem).steps[step].kind == WEIGHT_GRADIENT ? problem->batch : 1;
+    const step_list list = list_steps(problem);
+    if (list.steps[step].kind == WEIGHT_GRADIENT) return problem->batch;
+    if (list.steps[step].kind == EMPTY_DWEIGHT) return dweight_runs(problem, &problem->part[list.steps[step].part]).count;
+    return 1;
 }
 
 void norma_backward_step(const norma_problem *problem, int step, int64_t pass, norma_buffer room,
                          norma_problem *out_problem) {
     const step_list list = list_steps(problem);
     const int p = list.steps[step].part;
+    const norma_part *part = &problem->part[p];
     const norma_tensor matrix = room_of(problem, room);
     switch (list.steps[step].kind) {
     case NORMALISE: normalise(problem, matrix, out_problem); break;
-    case WEIGHT_GRADIENT: weight_gradient(problem, &problem->part[p], pass, matrix, out_problem); break;
-    case BIAS_GRADIENT: bias_gradient(problem, &problem->part[p], out_problem); break;
+    case WEIGHT_GRADIENT: weight_gradient(problem, part, pass, matrix, out_problem); break;
+    case BIAS_GRADIENT: bias_gradient(problem, part, out_problem); break;
     case ROW_GRADIENT: row_gradient(problem, p, matrix, out_problem); break;
     case NORM_GRADIENT: norm_gradient(problem, matrix, out_problem); break;
+    case EMPTY_DGAMMA: empty_sum(problem, &problem->dgamma, vector_run(&problem->dgamma, problem->k), 0, out_problem); break;
+    case EMPTY_DWEIGHT: empty_sum(problem, &part->dweight, dweight_runs(problem, part), pass, out_problem); break;
+    case EMPTY_DBIAS: empty_sum(problem, &part->dbias, vector_run(&part->dbias, part->n), 0, out_problem); break;
     }
 }
 

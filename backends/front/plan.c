@@ -17,6 +17,7 @@ struct norma_plan {
     norma_workspace own;
     norma_workspace *workspace; /* its own, or the context's */
     norma_prepared brackets[NORMA_BRACKET_COUNT];
+    norma_prepared empty; /* for no rows: gradients that are sums over rows */
 };
 
 const norma_problem *norma_plan_problem(const norma_plan *plan) {
@@ -41,8 +42,18 @@ static norma_status prepare_bracket(norma_plan *plan, int64_t rows, norma_prepar
     return NORMA_OK;
 }
 
+/* The bracket for no rows. Its launches need no workspace. */
+static norma_status prepare_empty(norma_plan *plan) {
+    static const norma_route route = {.form = NORMA_FORM_BACKWARD, .reason = "sums over no rows"};
+    if (plan->empty.steps > 0) return NORMA_OK;
+    return norma_context_check(
+        plan->context, norma_prepared_create(plan->context, &plan->problem, &route, 0, plan->forced_route, &plan->empty));
+}
+
 /* The prepared bracket for `rows` rows. A plan for any number of rows prepares it when it is first needed. */
 static norma_status bracket_for(norma_plan *plan, int64_t rows, norma_prepared **out_bracket) {
+    *out_bracket = &plan->empty;
+    if (rows == 0) return prepare_empty(plan);
     const int index = norma_bracket_of(rows);
     norma_prepared *bracket = &plan->brackets[index];
     *out_bracket = bracket;
@@ -51,6 +62,25 @@ static norma_status bracket_for(norma_plan *plan, int64_t rows, norma_prepared *
     if (plan->max_rows > 0 && prepared_rows > plan->max_rows) prepared_rows = plan->max_rows;
     if (prepared_rows == INT64_MAX) prepared_rows = rows;
     return norma_context_check(plan->context, prepare_bracket(plan, prepared_rows, bracket));
+}
+
+static bool has_outputs(const norma_problem *problem) {
+    if (problem->op == NORMA_OP_FOLD_GAMMA) return problem->part[0].n > 0;
+    if (problem->op == NORMA_OP_RMSNORM_LINEAR_BACKWARD) return norma_backward_step_count(problem) > 0;
+    if (problem->op == NORMA_OP_RMSNORM_BACKWARD)
+        return norma_tensor_present(&problem->dx) || norma_tensor_present(&problem->dgamma);
+    return problem->parts > 0 || norma_tensor_present(&problem->out) || norma_tensor_present(&problem->residual_out) ||
+           norma_tensor_present(&problem->rstd);
+}
+
+/* Whether a call of `rows` rows writes anything. */
+static bool has_work(const norma_plan *plan, int64_t rows) {
+    norma_problem problem = plan->problem;
+    problem.batch = 1;
+    problem.m = rows;
+    if (rows > 0) return has_outputs(&problem);
+    const bool backward = problem.op == NORMA_OP_RMSNORM_LINEAR_BACKWARD || problem.op == NORMA_OP_RMSNORM_BACKWARD;
+    return backward && norma_backward_step_count(&problem) > 0;
 }
 
 static norma_status create(norma_context *context, const norma_problem *problem, int64_t max_rows, const char *route,
@@ -77,6 +107,7 @@ static norma_status create(norma_context *context, const norma_problem *problem,
         norma_prepared *bracket;
         status = bracket_for(plan, rows < max_rows ? rows : max_rows, &bracket);
     }
+    if (!status && max_rows > 0 && has_work(plan, 0)) status = prepare_empty(plan);
     if (status) {
         norma_plan_destroy(plan);
         return status;
@@ -102,25 +133,17 @@ norma_status norma_plan_create_shared(norma_context *context, const norma_proble
 void norma_plan_destroy(norma_plan *plan) {
     if (!plan) return;
     for (int index = 0; index < NORMA_BRACKET_COUNT; index++) norma_prepared_discard(plan->context, &plan->brackets[index]);
+    norma_prepared_discard(plan->context, &plan->empty);
     norma_workspace_release(plan->context, &plan->own);
     free(plan);
 }
 
 /* ---- Running ---- */
 
-static bool has_outputs(const norma_problem *problem) {
-    if (problem->op == NORMA_OP_FOLD_GAMMA) return problem->part[0].n > 0;
-    if (problem->op == NORMA_OP_RMSNORM_LINEAR_BACKWARD) return norma_backward_step_count(problem) > 0;
-    if (problem->op == NORMA_OP_RMSNORM_BACKWARD)
-        return norma_tensor_present(&problem->dx) || norma_tensor_present(&problem->dgamma);
-    return problem->parts > 0 || norma_tensor_present(&problem->out) || norma_tensor_present(&problem->residual_out) ||
-           norma_tensor_present(&problem->rstd);
-}
-
 norma_status norma_plan_run(norma_plan *plan, const norma_problem *problem) {
     norma_status status = norma_context_check(plan->context, NORMA_OK);
     const int64_t rows = problem->batch * problem->m;
-    if (status || rows == 0 || !has_outputs(problem)) return status;
+    if (status || !has_work(plan, rows)) return status;
     if (plan->max_rows > 0 && rows > plan->max_rows)
         return norma_fail(NORMA_ERROR_ROWS, "%" PRId64 " rows were given, but the plan was made for at most %" PRId64, rows,
                           plan->max_rows);
@@ -159,7 +182,7 @@ norma_status norma_plan_get_info(const norma_plan *plan, int64_t m, norma_plan_i
     norma_status status = norma_struct_check("out_info", out_info, NORMA_BYTES_TO(norma_plan_info, reason), sizeof info);
     if (!status) status = norma_context_check(plan->context, NORMA_OK);
     if (status) return status;
-    if (m > 0 && has_outputs(&plan->problem)) {
+    if (has_work(plan, m)) {
         /* A plan for any number of rows finds out now: its brackets are a cache behind a constant description. */
         norma_prepared *bracket;
         status = bracket_for((norma_plan *)plan, m, &bracket);

@@ -13,7 +13,6 @@
 /* ---- Preparing ---- */
 
 void norma_prepared_discard(norma_context *context, norma_prepared *prepared) {
-    if (prepared->rows == 0) return;
     norma_device *device = context->device;
     for (int step = 0; step < prepared->steps; step++) device->backend->discard(device, &prepared->launches[step]);
     memset(prepared, 0, sizeof *prepared);

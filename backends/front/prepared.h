@@ -10,9 +10,9 @@
 #include "route.h"
 
 typedef struct norma_prepared {
-    int64_t rows; /* the most that it was prepared for; 0: it holds nothing */
+    int64_t rows; /* the most that it was prepared for */
     norma_route route;
-    int steps;
+    int steps; /* 0: it holds nothing */
     norma_launch launches[NORMA_MAX_BACKWARD_STEPS];
     size_t intermediate_bytes;
 } norma_prepared;

@@ -47,6 +47,12 @@ static norma_status settle_buffer(norma_tensor *tensor, const norma_buffer *buff
     return NORMA_OK;
 }
 
+/* Of a sum over rows: without any it is still written, unless it is added to. */
+static norma_status settle_sum(const norma_problem *problem, norma_tensor *tensor, const norma_buffer *buffer,
+                               const char *name, uint64_t accumulates, bool needed) {
+    return settle_buffer(tensor, buffer, name, needed || !(problem->flags & accumulates));
+}
+
 static uint64_t address_of(const norma_problem *problem, const norma_tensor *tensor) {
     return (problem->opaque_buffers ? 0 : (uint64_t)(uintptr_t)tensor->buffer.data) + tensor->buffer.offset_bytes;
 }
@@ -64,6 +70,18 @@ static norma_span view_of(const norma_problem *problem, const norma_slot *s) {
                    s->cols > 1 ? layout->col_stride * bytes : 0},
     };
     return view;
+}
+
+/* Without elements, or without an address because none is needed, a tensor lies nowhere. */
+static bool lies_somewhere(const norma_slot *s) {
+    return norma_tensor_present(s->tensor) && s->tensor->buffer.data && s->batch > 0 && s->rows > 0 && s->cols > 0;
+}
+
+/* Whether a call without rows, or columns, still writes a sum over them. */
+static bool has_output(const norma_slot_list *list) {
+    for (int i = 0; i < list->count; i++)
+        if (list->slots[i].output && lies_somewhere(&list->slots[i])) return true;
+    return false;
 }
 
 static norma_status check_alignment(const norma_problem *problem, const norma_slot *s) {
@@ -102,7 +120,7 @@ static norma_status check_aliases(const norma_problem *problem, const norma_slot
     const norma_slot *out = &list->slots[output];
     for (int i = 0; i < list->count; i++) {
         const norma_slot *other = &list->slots[i];
-        if (i == output || !norma_tensor_present(other->tensor)) continue;
+        if (i == output || !lies_somewhere(other)) continue;
         if (!norma_spans_overlap(&views[output], &views[i])) continue;
         if (may_alias(problem, out->tensor, other->tensor) && norma_spans_equal(&views[output], &views[i])) continue;
         return norma_fail(NORMA_ERROR_ALIAS, "args.%s at %p + %zu bytes overlaps args.%s at %p + %zu bytes", out->name,
@@ -130,13 +148,13 @@ norma_status norma_problem_check(const norma_problem *problem) {
         if (!norma_tensor_present(s->tensor)) continue;
         norma_status status = norma_slot_check_span(s);
         if (status) return status;
-        if (s->batch * s->rows == 0 || s->cols == 0) return NORMA_OK;
+        if (!lies_somewhere(s) && !has_output(&list)) return NORMA_OK;
         status = check_alignment(&copy, s);
         if (status) return status;
         views[i] = view_of(&copy, s);
     }
     for (int i = 0; i < list.count; i++) {
-        if (!norma_tensor_present(list.slots[i].tensor) || !list.slots[i].output) continue;
+        if (!lies_somewhere(&list.slots[i]) || !list.slots[i].output) continue;
         norma_status status = check_self_overlap(&list.slots[i], &views[i]);
         if (!status) status = check_aliases(&copy, &list, views, i);
         if (status) return status;
@@ -228,7 +246,7 @@ norma_status norma_problem_bind_rmsnorm_backward(norma_problem *problem, const n
     if (!status) status = settle_buffer(&problem->dout, &args.dout, "dout", needed);
     if (!status) status = settle_buffer(&problem->dresidual_out, &args.dresidual_out, "dresidual_out", needed);
     if (!status) status = settle_buffer(&problem->dx, &args.dx, "dx", needed);
-    if (!status) status = settle_buffer(&problem->dgamma, &args.dgamma, "dgamma", needed);
+    if (!status) status = settle_sum(problem, &problem->dgamma, &args.dgamma, "dgamma", NORMA_ACCUMULATE_DGAMMA, needed);
     return status ? status : bind_finish(problem);
 }
 
@@ -240,8 +258,9 @@ static norma_status settle_backward_part_buffers(norma_problem *problem, const n
         const norma_part_name *names = &norma_part_names[part->index];
         norma_status status = settle_buffer(&part->weight, &given->weight, names->weight, needed);
         if (!status) status = settle_buffer(&part->dout, &given->dout, names->dout, needed);
-        if (!status) status = settle_buffer(&part->dweight, &given->dweight, names->dweight, needed);
-        if (!status) status = settle_buffer(&part->dbias, &given->dbias, names->dbias, needed);
+        if (!status)
+            status = settle_sum(problem, &part->dweight, &given->dweight, names->dweight, NORMA_ACCUMULATE_DWEIGHT, needed);
+        if (!status) status = settle_sum(problem, &part->dbias, &given->dbias, names->dbias, NORMA_ACCUMULATE_DBIAS, needed);
         if (status) return status;
     }
     for (int p = problem->desc_parts; p < NORMA_MAX_PARTS; p++)
@@ -264,7 +283,7 @@ norma_status norma_problem_bind_rmsnorm_linear_backward(norma_problem *problem,
     if (!status) status = settle_buffer(&problem->gamma, &args.gamma, "gamma", needed);
     if (!status) status = settle_buffer(&problem->dresidual_out, &args.dresidual_out, "dresidual_out", needed);
     if (!status) status = settle_buffer(&problem->dx, &args.dx, "dx", needed);
-    if (!status) status = settle_buffer(&problem->dgamma, &args.dgamma, "dgamma", needed);
+    if (!status) status = settle_sum(problem, &problem->dgamma, &args.dgamma, "dgamma", NORMA_ACCUMULATE_DGAMMA, needed);
     if (!status) status = settle_backward_part_buffers(problem, &args, needed);
     return status ? status : bind_finish(problem);
 }

@@ -28,17 +28,23 @@ norma_status opencl_sums_find(opencl_device *device, norma_dtype from, norma_dty
     return status;
 }
 
+/* No rows are one piece, of nothing. */
+static int64_t pieces_in(const norma_cl_sums *params) {
+    return params->rows > 0 ? norma_ceil_div(params->rows, params->piece_rows) : 1;
+}
+
 norma_status opencl_sums_enqueue(opencl_device *device, const opencl_sums *sums, void *from, void *to,
                                  const norma_cl_sums *params) {
     const opencl_argument arguments[] = {{sizeof(cl_mem), &from}, {sizeof(cl_mem), &to}, {sizeof *params, params}};
-    const int64_t pieces = norma_ceil_div(params->rows, params->piece_rows);
-    return opencl_enqueue(device, sums->kernel, pieces * norma_ceil_div(params->columns, sums->columns), sums->threads,
-                          arguments, sizeof arguments / sizeof *arguments);
+    const int64_t tiles = norma_ceil_div(params->columns, sums->columns);
+    return opencl_enqueue(device, sums->kernel, pieces_in(params) * tiles, sums->threads, arguments,
+                          sizeof arguments / sizeof *arguments);
 }
 
 /* At most; fewer rows have no more. */
 static int64_t pieces_of(int64_t rows) {
-    return norma_index_min(norma_ceil_div(rows, PIECE_ROWS), MOST_PIECES);
+    const int64_t most = norma_index_min(norma_ceil_div(rows, PIECE_ROWS), MOST_PIECES);
+    return most > 1 ? most : 1;
 }
 
 static norma_status prepare(opencl_device *device, norma_launch *launch) {
@@ -48,7 +54,7 @@ static norma_status prepare(opencl_device *device, norma_launch *launch) {
     sums_native *native = calloc(1, sizeof *native);
     if (!native) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a launch");
     launch->native = native;
-    if (pieces <= 1) return opencl_sums_find(device, from, to, &native->last);
+    if (pieces == 1) return opencl_sums_find(device, from, to, &native->last);
     launch->workspace_bytes = (size_t)(pieces * problem->k) * sizeof(float);
     const norma_status status = opencl_sums_find(device, from, NORMA_F32, &native->first);
     return status ? status : opencl_sums_find(device, NORMA_F32, to, &native->last);
@@ -67,7 +73,7 @@ static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
         .piece_rows = norma_ceil_div(rows, pieces_of(rows)),
         .accumulate = problem->accumulate,
     };
-    const int64_t pieces = norma_ceil_div(rows, whole.piece_rows);
+    const int64_t pieces = pieces_in(&whole);
     if (pieces == 1)
         return opencl_sums_enqueue(device, &native->last, problem->x.buffer.data, problem->out.buffer.data, &whole);
 

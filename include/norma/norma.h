@@ -419,8 +419,8 @@ NORMA_API norma_status norma_rmsnorm_linear(norma_context *context, const norma_
  * floating-point atomics and without regard to time: the same call gives the same bits, in any process. One exception: in a
  * call or a plan for any number of rows, more than 131072 rows may be summed in another order after a call with yet more.
  *
- * Every output may be absent, and then costs nothing. m = 0 succeeds and writes nothing, so a gradient that is a sum over
- * rows then keeps what it holds. */
+ * Every output may be absent, and then costs nothing. With m = 0 a gradient that is a sum over rows becomes zero, or keeps
+ * what it holds if it is added to; only what is written then needs an address. */
 
 /* Tensors, with M and batch from the arguments: x, dout, dresidual_out, dx (batch, M, K); rstd (batch, M), NORMA_F32; gamma,
  * dgamma (K). Required: x, rstd and dout. dresidual_out is the gradient that comes back through residual_out. dgamma needs

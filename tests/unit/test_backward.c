@@ -108,6 +108,29 @@ static void room_is_dx_where_dx_can_hold_it(void **state) {
     assert_int_equal(norma_backward_room_bytes(&problem, 100), 0);
 }
 
+static void without_rows_sums_that_are_not_added_to_are_steps(void **state) {
+    (void)state;
+    norma_problem problem = everything(), step;
+    problem.m = 0;
+    problem.flags = NORMA_ACCUMULATE_DBIAS | NORMA_ACCUMULATE_DGAMMA;
+    assert_int_equal(norma_backward_step_count(&problem), 2);
+    assert_int_equal(norma_backward_step_passes(&problem, 1), 1);
+    norma_backward_step(&problem, 1, 0, (norma_buffer){0}, &step);
+    assert_int_equal(step.op, NORMA_OP_COLUMN_SUMS);
+    assert_int_equal(step.batch * step.m, 0);
+    assert_int_equal(step.k, K * problem.part[1].n);
+    assert_ptr_equal(step.out.buffer.data, dweight[1]);
+
+    problem.part[1].dweight.layout = (norma_layout){NORMA_F32, 50, 2, 0}; /* padded: row by row, or column by column */
+    const bool by_rows = K < problem.part[1].n;
+    assert_int_equal(norma_backward_step_passes(&problem, 1), by_rows ? K : problem.part[1].n);
+    norma_backward_step(&problem, 1, 1, (norma_buffer){0}, &step);
+    assert_int_equal(step.out.buffer.offset_bytes, (by_rows ? 50 : 2) * sizeof(float));
+    assert_int_equal(step.out.layout.col_stride, by_rows ? 2 : 50);
+    problem.flags |= NORMA_ACCUMULATE_DWEIGHT;
+    assert_int_equal(norma_backward_step_count(&problem), 0);
+}
+
 static void products_are_turned_by_their_strides(void **state) {
     (void)state;
     norma_problem problem = everything();
@@ -347,8 +370,11 @@ static void steps_give_what_the_whole_gives(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(outputs_that_are_absent_cost_no_step), cmocka_unit_test(room_is_dx_where_dx_can_hold_it),
-        cmocka_unit_test(products_are_turned_by_their_strides), cmocka_unit_test(reference_agrees_with_differences),
+        cmocka_unit_test(outputs_that_are_absent_cost_no_step),
+        cmocka_unit_test(room_is_dx_where_dx_can_hold_it),
+        cmocka_unit_test(without_rows_sums_that_are_not_added_to_are_steps),
+        cmocka_unit_test(products_are_turned_by_their_strides),
+        cmocka_unit_test(reference_agrees_with_differences),
         cmocka_unit_test(steps_give_what_the_whole_gives),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

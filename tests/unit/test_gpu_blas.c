@@ -63,7 +63,7 @@ static struct {
     fake_search first_search, last_search;
 } lt;
 
-static void lt_version(void) {
+static void fake_version(void) {
 }
 
 static const char *status_name(int status) {
@@ -206,7 +206,7 @@ static int multiply(void *handle, void *operation, const void *alpha, const void
 }
 
 static const lt_api api = {
-    .version = lt_version,
+    .version = fake_version,
     .status_name = (void (*)(void))status_name,
     .create = lt_create,
     .destroy = take_back,

@@ -13,6 +13,9 @@ static void backward_of_nothing_succeeds(void **state) {
     norma_rmsnorm_backward_args norm_args;
     rmsnorm_backward_inputs(&norm_desc, &norm_args);
     norm_args = norma_rmsnorm_backward_args_init(); /* m = 0, every pointer NULL */
+    EXPECT_FAILURE(norma_rmsnorm_backward(*state, &norm_desc, &norm_args), NORMA_ERROR_NULL_POINTER,
+                   "args.dgamma.data is NULL");
+    norm_desc.flags = NORMA_ACCUMULATE_DGAMMA;
     EXPECT_OK(norma_rmsnorm_backward(*state, &norm_desc, &norm_args));
     rmsnorm_backward_inputs(&norm_desc, &norm_args);
     norm_desc.dx.dtype = norm_desc.dgamma.dtype = NORMA_NONE;
@@ -23,6 +26,10 @@ static void backward_of_nothing_succeeds(void **state) {
     norma_rmsnorm_linear_backward_args args;
     linear_backward_inputs(&desc, &args);
     args = norma_rmsnorm_linear_backward_args_init();
+    desc.flags = NORMA_ACCUMULATE_DGAMMA | NORMA_ACCUMULATE_DWEIGHT;
+    EXPECT_FAILURE(norma_rmsnorm_linear_backward(*state, &desc, &args), NORMA_ERROR_NULL_POINTER,
+                   "args.part[0].dbias.data is NULL");
+    desc.flags |= NORMA_ACCUMULATE_DBIAS;
     EXPECT_OK(norma_rmsnorm_linear_backward(*state, &desc, &args));
     linear_backward_inputs(&desc, &args);
     desc.dx.dtype = desc.dgamma.dtype = NORMA_NONE;
