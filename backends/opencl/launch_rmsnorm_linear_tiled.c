@@ -1,6 +1,7 @@
 /* Launches rmsnorm_linear_tiled: one work-group to a tile. The shape follows from the device, and on NVIDIA's from the
  * dtypes too. The tile row is the one that the shapes call for, or, where the device's local memory or its work-groups are
- * too small for that, the next one that fits; the shape for CPUs, which needs neither, comes last. A residual is not for
+ * too small for that, the next one that fits; then the smallest in fewer threads; the shape for CPUs, which needs neither
+ * local memory nor work-groups, comes last. A residual is not for
  * this kernel: the front adds it in a launch of its own. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,9 +11,12 @@
 
 static const char stem[] = "rmsnorm_linear_tiled";
 
+/* The fewest that a tile's loads can be shared out to. */
+enum { LEAST_THREADS = 8 };
+
 typedef struct tiled_native {
     opencl_kernel *kernel;
-    const norma_tile *tile;
+    norma_tile tile;
     bool along_k; /* matrix units: the arrangement of W */
 } tiled_native;
 
@@ -31,7 +35,7 @@ static norma_status find(opencl_device *device, const norma_problem *problem, co
     char options[192];
     if (local_bytes(tile) > limits->shared_bytes || tile->threads > limits->max_threads)
         return norma_fail(NORMA_ERROR_UNSUPPORTED, "device %d is too small for %s", device->base.index, tile->name);
-    native->tile = tile;
+    native->tile = *tile;
     if (tile->target == NORMA_TARGET_OPENCL_CPU) return opencl_find_cpu(device, stem, dtypes, &native->kernel);
     snprintf(options, sizeof options, "-DBM=%d -DBN=%d -DBK=%d -DTM=%d -DTN=%d -DTHREADS=%d -DSTAGES=%d%s", tile->bm,
              tile->bn, tile->bk, tile->tm, tile->tn, tile->threads, tile->stages, more);
@@ -49,6 +53,16 @@ static norma_status find_from(opencl_device *device, const norma_problem *proble
                                        row->target == tile->target && row->kernel == tile->kernel;
          row++)
         status = find(device, problem, row, more, native);
+    return status;
+}
+
+/* The smallest tile of GPUs, in as many threads, each with as many rows of it, as the device can run: some drivers allow a
+ * kernel fewer than they allow the device. */
+static norma_status find_shrunk(opencl_device *device, const norma_problem *problem, tiled_native *native) {
+    norma_tile tile = norma_tiles[NORMA_TILE_opencl_gpu_tiny];
+    norma_status status = NORMA_ERROR_UNSUPPORTED;
+    for (; status == NORMA_ERROR_UNSUPPORTED && tile.threads >= LEAST_THREADS; tile.threads /= 2, tile.tm *= 2)
+        status = find(device, problem, &tile, "", native);
     return status;
 }
 
@@ -73,17 +87,17 @@ static bool suits_vectors(const norma_problem *problem) {
 
 static norma_status enqueue_on(opencl_device *device, const tiled_native *native, const norma_problem *problem) {
     norma_cl_linear params = opencl_linear_params(problem);
-    params.tile_rows = native->tile->bm;
-    params.tile_columns = native->tile->bn;
-    params.vectors = native->tile->target == NORMA_TARGET_OPENCL_MATRIX ? opencl_matrix_suits(problem, native->along_k)
-                                                                        : suits_vectors(problem);
+    params.tile_rows = native->tile.bm;
+    params.tile_columns = native->tile.bn;
+    params.vectors = native->tile.target == NORMA_TARGET_OPENCL_MATRIX ? opencl_matrix_suits(problem, native->along_k)
+                                                                       : suits_vectors(problem);
     norma_index n[NORMA_MAX_PARTS] = {0};
     for (int p = 0; p < params.parts; p++) n[p] = params.part[p].n;
     const int64_t tiles =
-        norma_ceil_div(params.norm.rows, native->tile->bm) * norma_col_tiles(n, params.parts, native->tile->bn);
+        norma_ceil_div(params.norm.rows, native->tile.bm) * norma_col_tiles(n, params.parts, native->tile.bn);
     opencl_argument arguments[OPENCL_LINEAR_ARGUMENTS];
     opencl_linear_arguments(problem, &params, sizeof params, arguments);
-    return opencl_enqueue(device, native->kernel, tiles, native->tile->threads, arguments, OPENCL_LINEAR_ARGUMENTS);
+    return opencl_enqueue(device, native->kernel, tiles, native->tile.threads, arguments, OPENCL_LINEAR_ARGUMENTS);
 }
 
 static norma_status enqueue_trial(opencl_device *device, const void *native, const norma_problem *problem) {
@@ -124,6 +138,8 @@ static norma_status prepare(opencl_device *device, norma_launch *launch) {
     const norma_dtype half = opencl_matrix_dtype(device, problem);
     norma_status status = half ? prepare_matrix(device, problem, half, native) : NORMA_ERROR_UNSUPPORTED;
     if (status == NORMA_ERROR_UNSUPPORTED) status = find_from(device, problem, launch->tile, "", native);
+    if (status == NORMA_ERROR_UNSUPPORTED && launch->tile->target == NORMA_TARGET_OPENCL_GPU)
+        status = find_shrunk(device, problem, native);
     if (status == NORMA_ERROR_UNSUPPORTED)
         status = find(device, problem, &norma_tiles[NORMA_TILE_opencl_cpu_small], "", native);
     return status;
