@@ -16,7 +16,7 @@
 
 enum { SUM_VECTORS = NORMA_CL_SUM_COLUMNS / LANES };
 
-__kernel __attribute__((reqd_work_group_size(1, 1, 1)))
+NORMA_KERNEL(1)
 void column_sums(norma_input from, norma_output to, const norma_cl_sums params) {
     /* 1 place */
     const norma_index tiles = norma_ceil_div(params.columns, NORMA_CL_SUM_COLUMNS);
@@ -31,8 +31,7 @@ void column_sums(norma_input from, norma_output to, const norma_cl_sums params) 
     for (norma_index row = begin; row < end; row++) {
         const norma_index start = norma_row_start(&params.from, params.m, row), stride = params.from.col_stride;
         for (int v = 0; v < vectors; v++)
-            sum[v] +=
-                norma_load16(from, MATRIX_DTYPE, start + (column + v * LANES) * stride, stride, columns - v * LANES);
+            sum[v] += norma_load16(from, MATRIX_DTYPE, start + (column + v * LANES) * stride, stride, columns - v * LANES);
     }
     /* 6 store */
     const norma_index start = params.to.start + piece * params.to.row_stride, stride = params.to.col_stride;
@@ -49,7 +48,7 @@ void column_sums(norma_input from, norma_output to, const norma_cl_sums params) 
 
 enum { SUM_LANES = THREADS < NORMA_CL_SUM_LANES ? THREADS : NORMA_CL_SUM_LANES, SUM_GROUPS = THREADS / SUM_LANES };
 
-__kernel __attribute__((reqd_work_group_size(THREADS, 1, 1)))
+NORMA_KERNEL(THREADS)
 void column_sums(norma_input from, norma_output to, const norma_cl_sums params) {
     __local float sums[THREADS];
     /* 1 place */

@@ -20,12 +20,13 @@ static float16 load_h(norma_input x, norma_input residual, const norma_cl_rows *
     const float16 h = norma_load16(x, NORMA_MATRIX_DTYPE(norm->x_dtype), at, norm->x.col_stride, count);
     if (params->residual_dtype == NORMA_NONE) return h;
     const norma_index from = norma_row_start(&params->residual, norm->m, row) + k * params->residual.col_stride;
-    return norma_round16(NORMA_MATRIX_DTYPE(norm->h_dtype),
-                         h + norma_load16(residual, NORMA_MATRIX_DTYPE(params->residual_dtype), from, params->residual.col_stride, count));
+    return norma_round16(
+        NORMA_MATRIX_DTYPE(norm->h_dtype),
+        h + norma_load16(residual, NORMA_MATRIX_DTYPE(params->residual_dtype), from, params->residual.col_stride, count));
 }
 
 NORMA_OUTLINE void do_row(norma_input x, norma_input gamma, norma_input residual, norma_output residual_out,
-                   __global float *rstd_out, norma_output out, const norma_cl_rows *params, norma_index row) {
+                          __global float *rstd_out, norma_output out, const norma_cl_rows *params, norma_index row) {
     const norma_cl_norm *norm = &params->norm;
     const norma_index h_start = params->has_residual_out ? norma_row_start(&params->residual_out, norm->m, row) : 0;
     const norma_index h_stride = params->residual_out.col_stride;
@@ -48,17 +49,18 @@ NORMA_OUTLINE void do_row(norma_input x, norma_input gamma, norma_input residual
     const norma_index to = norma_row_start(&params->out, norm->m, row);
     for (norma_index k = 0; k < norm->k; k += LANES) {
         const norma_index count = norm->k - k;
-        const float16 h = params->has_residual_out
-                              ? norma_load16(residual_out, NORMA_MATRIX_DTYPE(norm->h_dtype), h_start + k * h_stride, h_stride, count)
-                              : load_h(x, residual, params, row, k, count);
+        const float16 h = params->has_residual_out ? norma_load16(residual_out, NORMA_MATRIX_DTYPE(norm->h_dtype),
+                                                                  h_start + k * h_stride, h_stride, count)
+                                                   : load_h(x, residual, params, row, k, count);
         const float16 y = norma_normalised16(h, rstd, norma_scale16(gamma, norm, k, count), norm);
-        norma_store16(out, NORMA_OTHER_DTYPE(params->out_dtype), to + k * params->out.col_stride, params->out.col_stride, count, y);
+        norma_store16(out, NORMA_OTHER_DTYPE(params->out_dtype), to + k * params->out.col_stride, params->out.col_stride,
+                      count, y);
     }
 }
 
-__kernel __attribute__((reqd_work_group_size(1, 1, 1)))
+NORMA_KERNEL(1)
 void rmsnorm_rows(norma_input x, norma_input gamma, norma_input residual, norma_output residual_out,
-                           __global float *rstd_out, norma_output out, const norma_cl_rows params) {
+                  __global float *rstd_out, norma_output out, const norma_cl_rows params) {
     /* 1 place */
     const norma_index first = (norma_index)get_group_id(0) * params.item_rows;
     const norma_index rows = norma_index_min(params.norm.rows - first, params.item_rows);
@@ -76,12 +78,13 @@ static float load_h(norma_input x, norma_input residual, const norma_cl_rows *pa
     const float h = norma_load(x, NORMA_MATRIX_DTYPE(norm->x_dtype), x_start + k * norm->x.col_stride);
     if (params->residual_dtype == NORMA_NONE) return h;
     return norma_round(NORMA_MATRIX_DTYPE(norm->h_dtype),
-                       h + norma_load(residual, NORMA_MATRIX_DTYPE(params->residual_dtype), residual_start + k * params->residual.col_stride));
+                       h + norma_load(residual, NORMA_MATRIX_DTYPE(params->residual_dtype),
+                                      residual_start + k * params->residual.col_stride));
 }
 
-__kernel __attribute__((reqd_work_group_size(THREADS, 1, 1)))
+NORMA_KERNEL(THREADS)
 void rmsnorm_rows(norma_input x, norma_input gamma, norma_input residual, norma_output residual_out,
-                           __global float *rstd_out, norma_output out, const norma_cl_rows params) {
+                  __global float *rstd_out, norma_output out, const norma_cl_rows params) {
     __local float sums[THREADS];
     const norma_cl_norm *norm = &params.norm;
     const int thread = get_local_id(0);
@@ -111,9 +114,9 @@ void rmsnorm_rows(norma_input x, norma_input gamma, norma_input residual, norma_
     /* 6 store */
     const norma_index to = norma_row_start(&params.out, norm->m, row);
     for (norma_index k = thread; k < norm->k; k += THREADS) {
-        const float h = params.has_residual_out
-                            ? norma_load(residual_out, NORMA_MATRIX_DTYPE(norm->h_dtype), h_start + k * params.residual_out.col_stride)
-                            : load_h(x, residual, &params, x_start, r_start, k);
+        const float h = params.has_residual_out ? norma_load(residual_out, NORMA_MATRIX_DTYPE(norm->h_dtype),
+                                                             h_start + k * params.residual_out.col_stride)
+                                                : load_h(x, residual, &params, x_start, r_start, k);
         norma_store(out, NORMA_OTHER_DTYPE(params.out_dtype), to + k * params.out.col_stride,
                     norma_normalised(h, rstd, norma_scale(gamma, norm, k), norm));
     }

@@ -67,7 +67,7 @@ NORMA_OUTLINE void backward_row(norma_input x, norma_input gamma, float rstd, no
     }
 }
 
-__kernel __attribute__((reqd_work_group_size(1, 1, 1)))
+NORMA_KERNEL(1)
 void rmsnorm_rows_backward(norma_input x, norma_input gamma, __global const float *rstd, norma_input dout, norma_input back,
                            norma_output dx, __global float *lines, const norma_cl_rows_backward params) {
     const norma_cl_norm *norm = &params.norm;
@@ -102,7 +102,7 @@ static inline float backward_load_t(norma_input dout, const norma_cl_rows_backwa
     return norma_load(dout, NORMA_MATRIX_DTYPE(params->dout_dtype), place->dout + k * params->dout.col_stride);
 }
 
-__kernel __attribute__((reqd_work_group_size(THREADS, 1, 1)))
+NORMA_KERNEL(THREADS)
 void rmsnorm_rows_backward(norma_input x, norma_input gamma, __global const float *rstd, norma_input dout, norma_input back,
                            norma_output dx, __global float *lines, const norma_cl_rows_backward params) {
     __local float sums[TURN_ROWS][THREADS];
@@ -116,7 +116,7 @@ void rmsnorm_rows_backward(norma_input x, norma_input gamma, __global const floa
         /* 1 place: rows past the end have rstd = 0 and stand where the first does */
         backward_place place[TURN_ROWS];
         float sum[TURN_ROWS];
-NORMA_UNROLL
+        NORMA_UNROLL
         for (int i = 0; i < TURN_ROWS; i++) {
             const bool inside = base + i < end;
             const norma_index row = inside ? base + i : base;
@@ -130,7 +130,7 @@ NORMA_UNROLL
         for (norma_index k = thread; k < norm->k; k += THREADS) {
             const float scale = norma_scale(gamma, norm, k);
             float column = has_line && base > first ? line[k] : 0.0f;
-NORMA_UNROLL
+            NORMA_UNROLL
             for (int i = 0; i < TURN_ROWS; i++) {
                 if (i >= rows) continue;
                 const float n = backward_load_n(x, norm, &place[i], k), t = backward_load_t(dout, &params, &place[i], k);
@@ -139,7 +139,7 @@ NORMA_UNROLL
             }
             if (has_line) line[k] = column;
         }
-NORMA_UNROLL
+        NORMA_UNROLL
         for (int i = 0; i < TURN_ROWS; i++) sums[i][thread] = sum[i];
         for (int half_threads = THREADS / 2; half_threads > 0; half_threads /= 2) {
             barrier(CLK_LOCAL_MEM_FENCE);
@@ -147,7 +147,7 @@ NORMA_UNROLL
         }
         barrier(CLK_LOCAL_MEM_FENCE);
         /* 5 scale, 6 store */
-NORMA_UNROLL
+        NORMA_UNROLL
         for (int i = 0; i < TURN_ROWS; i++) {
             if (i >= rows || params.dx_dtype == NORMA_NONE) continue;
             const float mean = sums[i][0] * params.per_element;

@@ -81,9 +81,14 @@ static bool is_threaded(const char *kernel, int threads, int target) {
     return threads != 1 && target < 0 && !(kernel && strcmp(kernel, "reference") == 0);
 }
 
+static bool is_set(const char *name) {
+    const char *text = getenv(name);
+    return text && strcmp(text, "1") == 0;
+}
+
 static void add(const char *backend, const char *kernel, int threads, int target, const char *suffix) {
-    const char *threaded = getenv("NORMA_TEST_THREADED");
-    if (threaded && strcmp(threaded, "1") == 0 && !is_threaded(kernel, threads, target)) return;
+    if (is_set("NORMA_TEST_THREADED") && !is_threaded(kernel, threads, target)) return;
+    if (is_set("NORMA_TEST_CHOSEN") && kernel) return;
     test_variant *variant = &variants[count++];
     *variant = (test_variant){.backend = backend, .kernel = kernel, .threads = threads, .target = target};
     snprintf(variant->name, sizeof variant->name, "%s%s%s%s", backend, kernel ? "/" : "", kernel ? kernel : "", suffix);

@@ -1,6 +1,7 @@
 /* What is tested: each backend that is built and has a device, with the route that it chooses itself and with each route and
  * tile that can be forced. NORMA_REQUIRE lists backends whose absence is a failure; NORMA_TEST_BACKEND names the
- * only one to test; NORMA_TEST_THREADED=1 leaves out variants in which no threads share the work. */
+ * only one to test; NORMA_TEST_THREADED=1 leaves out variants in which no threads share the work, NORMA_TEST_CHOSEN=1 those
+ * whose route is forced. */
 #ifndef NORMA_TESTS_VARIANT_H
 #define NORMA_TESTS_VARIANT_H
 

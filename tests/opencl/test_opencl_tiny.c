@@ -1,4 +1,4 @@
-/* A few cases of every kernel, small enough for an interpreter that watches each access. */
+/* A few cases of every kernel, small enough for an interpreter that watches each access, and for slow compilers. */
 #include "harness/case_names.h"
 #include "harness/suite.h"
 
