@@ -12,7 +12,8 @@
 #define PATTERN_VALUES 65536 /* of which every tensor is a repetition */
 #define CACHE_FACTOR   2     /* all sets together, over the last-level cache */
 #define MOST_SETS      64
-#define MEMORY_SHARE   4
+#define MEMORY_SHARE   8
+#define MEMORY_BYTES   (INT64_C(4) << 30) /* of a device that does not say */
 
 /* Moves every tensor by so many bytes, in memory at `data`. */
 static void move_slots(norma_problem *problem, void *data, int64_t offset_bytes) {
@@ -94,7 +95,7 @@ static norma_status fill(norma_context *context, const norma_scratch *scratch) {
 norma_status norma_scratch_create(norma_context *context, const norma_problem *problem, int64_t rows,
                                   norma_scratch *out_scratch) {
     const norma_limits *limits = &context->device->limits;
-    const int64_t most_bytes = limits->memory_bytes > 0 ? limits->memory_bytes / MEMORY_SHARE : INT64_MAX;
+    const int64_t most_bytes = (limits->memory_bytes > 0 ? limits->memory_bytes : MEMORY_BYTES) / MEMORY_SHARE;
     norma_scratch made = {.problem = *problem};
     made.problem.batch = 1;
     made.problem.m = rows;

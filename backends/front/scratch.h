@@ -13,7 +13,7 @@ typedef struct norma_scratch {
     int sets;
 } norma_scratch;
 
-/* For `rows` rows in one batch. NORMA_ERROR_OUT_OF_MEMORY if one set takes more than a quarter of the device's memory, or
+/* For `rows` rows in one batch. NORMA_ERROR_OUT_OF_MEMORY if one set takes more than an eighth of the device's memory, or
  * more than is left of it. On an error *out_scratch holds nothing. */
 norma_status norma_scratch_create(norma_context *context, const norma_problem *problem, int64_t rows,
                                   norma_scratch *out_scratch);

@@ -530,7 +530,7 @@ typedef struct norma_plan_info {
  *
  * With NORMA_TIME_ROUTES, for each bracket of m the kernels that take the description run in turn, on operands that the
  * library allocates, fills and frees, and the fastest stays. That blocks for 0.1 s or more a bracket, takes device memory
- * for the operands (several sets of small ones, a quarter of the memory at most), and is done once: a file in
+ * for the operands (several sets of small ones, an eighth of the memory at most), and is done once: a file in
  * NORMA_CACHE_DIR keeps the choice for this version, device, driver and description. What is not there, damaged or no longer
  * possible is timed anew. Where timing is not possible - too little memory, a stream that is being captured - the choice is
  * the one without the flag, and the log says so. A plan for any number of rows and a one-shot call time a bracket when they

@@ -499,7 +499,7 @@ static void processes_share_what_they_find(void **state) {
 
 static void too_little_memory_leaves_the_tables_choice(void **state) {
     char path[TEST_CACHE_PATH_BYTES];
-    fake.memory_bytes = 4 * 30000; /* x, W and out of 100 rows take 59648 bytes */
+    fake.memory_bytes = 8 * 30000; /* x, W and out of 100 rows take 59648 bytes */
     norma_context *context = reopen(state);
     expect_plan("a small device", context, tiled, NULL);
     expect_logged("routes cannot be timed, and the table's is taken");
