@@ -63,7 +63,8 @@ static struct {
     fake_search first_search, last_search;
 } lt;
 
-static void fake_version(void) {
+static size_t get_version(void) {
+    return 130000;
 }
 
 static const char *status_name(int status) {
@@ -206,7 +207,7 @@ static int multiply(void *handle, void *operation, const void *alpha, const void
 }
 
 static const lt_api api = {
-    .version = fake_version,
+    .version = (void (*)(void))get_version,
     .status_name = (void (*)(void))status_name,
     .create = lt_create,
     .destroy = take_back,
@@ -324,6 +325,13 @@ static void expect_alignments(const fake_search *search, uint32_t weight, uint32
     assert_int_equal(search->alignment[1], x);
     assert_int_equal(search->alignment[2], out);
     assert_int_equal(search->alignment[3], out);
+}
+
+static void the_version_is_told(void **state) {
+    fixture *f = *state;
+    char text[64];
+    fake_gpu_backend.versions(f->context->device, text, sizeof text);
+    assert_non_null(strstr(text, ", cuBLASLt 130000"));
 }
 
 static void transposed_weight_and_bias(void **state) {
@@ -705,6 +713,7 @@ static void a_failed_product_asks_the_driver_whether_the_device_is_lost(void **s
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(the_version_is_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(transposed_weight_and_bias, set_up, tear_down),
         cmocka_unit_test_setup_teardown(row_major_weight_and_fp32_output, set_up, tear_down),
         cmocka_unit_test_setup_teardown(product_that_sums_over_rows, set_up, tear_down),
