@@ -2,230 +2,10 @@
  * happens when the library or the driver refuses. */
 #include <stdlib.h>
 
-#include "blas/cublaslt.h"
 #include "blas/lt_product.h"
 #include "expect.h"
 #include "gpu_fake_driver.h"
-
-/* Its numbers by our names. */
-enum {
-#define NUMBER(ours, theirs) CU_##ours = (theirs),
-    CUBLASLT_NUMBERS(NUMBER)
-#undef NUMBER
-};
-
-enum { MAX_ALGORITHMS = 8, FIRST_ALGORITHM = 100 };
-
-typedef struct fake_matrix {
-    int dtype;
-    int64_t rows, cols, ld;
-    int32_t batch;
-    int64_t batch_stride;
-} fake_matrix;
-
-typedef struct fake_operation {
-    int32_t transposed, x_transposed;
-    uint32_t epilogue;
-    const void *bias;
-} fake_operation;
-
-/* As the library lays out what it finds. */
-typedef struct fake_candidate {
-    uint64_t algorithm[CUBLASLT_ALGORITHM_BYTES / sizeof(uint64_t)];
-    lt_found found;
-} fake_candidate;
-
-typedef struct fake_search {
-    uint64_t workspace_bytes;
-    uint32_t reductions;
-    uint32_t alignment[4];
-} fake_search;
-
-static struct {
-    /* Set by the test. */
-    int candidates; /* that a search finds, algorithms FIRST_ALGORITHM and on */
-    size_t workspace_bytes[MAX_ALGORITHMS];
-    float ms[MAX_ALGORITHMS];     /* how long each takes */
-    bool refuses[MAX_ALGORITHMS]; /* found, but does not run */
-    bool refuses_other_shapes;    /* check() says no */
-    bool refuses_batches;
-    uint32_t least_alignment; /* a search for less than this finds nothing */
-    int multiply_status;
-
-    /* Seen by the test. */
-    int live, searches, multiplications;
-    fake_operation operation; /* of the last multiplication */
-    fake_matrix a, b, d;
-    const void *a_data, *b_data;
-    void *d_data, *workspace, *stream;
-    float old; /* the factor of what the output held */
-    int algorithm;
-    fake_search first_search, last_search;
-} lt;
-
-static size_t get_version(void) {
-    return 130000;
-}
-
-static const char *status_name(int status) {
-    return status == CU_LT_NOT_SUPPORTED ? "FAKE_NOT_SUPPORTED" : "FAKE_FAILURE";
-}
-
-static int hand_out(void **out, size_t bytes) {
-    *out = calloc(1, bytes);
-    assert_non_null(*out);
-    lt.live++;
-    return LT_SUCCESS;
-}
-
-static int take_back(void *object) {
-    assert_non_null(object);
-    free(object);
-    lt.live--;
-    return LT_SUCCESS;
-}
-
-static int lt_create(void **out_handle) {
-    return hand_out(out_handle, 1);
-}
-
-static int operation_create(void **out_operation, int compute, int scale_dtype) {
-    assert_int_equal(compute, CU_LT_COMPUTE_F32);
-    assert_int_equal(scale_dtype, CU_LT_F32);
-    return hand_out(out_operation, sizeof(fake_operation));
-}
-
-static int operation_set(void *object, int attribute, const void *value, size_t bytes) {
-    fake_operation *operation = object;
-    void *const field = attribute == CU_LT_OPERATION_TRANSPOSE_A   ? (void *)&operation->transposed
-                        : attribute == CU_LT_OPERATION_TRANSPOSE_B ? (void *)&operation->x_transposed
-                        : attribute == CU_LT_OPERATION_EPILOGUE    ? (void *)&operation->epilogue
-                        : attribute == CU_LT_OPERATION_BIAS        ? (void *)&operation->bias
-                                                                   : NULL;
-    assert_non_null(field);
-    assert_int_equal(bytes, attribute == CU_LT_OPERATION_BIAS ? sizeof(void *) : sizeof(int32_t));
-    memcpy(field, value, bytes);
-    return LT_SUCCESS;
-}
-
-static int matrix_create(void **out_matrix, int dtype, uint64_t rows, uint64_t cols, int64_t ld) {
-    hand_out(out_matrix, sizeof(fake_matrix));
-    *(fake_matrix *)*out_matrix = (fake_matrix){dtype, (int64_t)rows, (int64_t)cols, ld, 1, 0};
-    assert_true(ld >= (int64_t)rows);
-    return LT_SUCCESS;
-}
-
-static int matrix_set(void *object, int attribute, const void *value, size_t bytes) {
-    fake_matrix *matrix = object;
-    void *const field = attribute == CU_LT_MATRIX_ROWS           ? (void *)&matrix->rows
-                        : attribute == CU_LT_MATRIX_COLS         ? (void *)&matrix->cols
-                        : attribute == CU_LT_MATRIX_BATCH        ? (void *)&matrix->batch
-                        : attribute == CU_LT_MATRIX_BATCH_STRIDE ? (void *)&matrix->batch_stride
-                                                                 : NULL;
-    assert_non_null(field);
-    assert_int_equal(bytes, attribute == CU_LT_MATRIX_BATCH ? sizeof(int32_t) : sizeof(int64_t));
-    memcpy(field, value, bytes);
-    return LT_SUCCESS;
-}
-
-static int search_create(void **out_search) {
-    return hand_out(out_search, sizeof(fake_search));
-}
-
-static int search_set(void *object, int attribute, const void *value, size_t bytes) {
-    fake_search *search = object;
-    void *const field = attribute == CU_LT_SEARCH_WORKSPACE_BYTES ? (void *)&search->workspace_bytes
-                        : attribute == CU_LT_SEARCH_REDUCTIONS
-                            ? (void *)&search->reductions
-                            : (void *)&search->alignment[attribute - CU_LT_SEARCH_ALIGNMENT_A];
-    memcpy(field, value, bytes);
-    return LT_SUCCESS;
-}
-
-static uint32_t element_bytes(int dtype) {
-    return dtype == CU_LT_F32 ? 4 : 2;
-}
-
-/* An alignment that no address of a matrix can be short of is a mistake of the caller's, as it is to the real library. */
-static int search(void *handle, void *operation, void *a, void *b, void *c, void *d, void *object, int wanted,
-                  void *out_candidates, int *out_count) {
-    (void)handle;
-    assert_ptr_equal(c, d);
-    lt.searches++;
-    lt.last_search = *(fake_search *)object;
-    if (lt.searches == 1) lt.first_search = lt.last_search;
-    *out_count = 0;
-    const fake_matrix *const matrices[] = {a, b, c, d};
-    const fake_operation *const asked = operation;
-    for (int i = 0; i < 4; i++)
-        if (lt.last_search.alignment[i] < element_bytes(matrices[i]->dtype)) return CU_LT_INVALID_VALUE;
-    if (asked->epilogue && (uintptr_t)asked->bias % element_bytes(matrices[3]->dtype) != 0) return CU_LT_INVALID_VALUE;
-    for (int i = 0; i < 4; i++)
-        if (lt.last_search.alignment[i] < lt.least_alignment) return CU_LT_NOT_SUPPORTED;
-    if (lt.refuses_batches && matrices[1]->batch > 1) return CU_LT_NOT_SUPPORTED;
-    for (int i = 0; i < lt.candidates && *out_count < wanted; i++) {
-        if (lt.workspace_bytes[i] > lt.last_search.workspace_bytes) continue;
-        ((fake_candidate *)out_candidates)[(*out_count)++] =
-            (fake_candidate){.algorithm = {(uint64_t)(FIRST_ALGORITHM + i)}, .found.workspace_bytes = lt.workspace_bytes[i]};
-    }
-    return *out_count ? LT_SUCCESS : CU_LT_NOT_SUPPORTED;
-}
-
-static int check(void *handle, void *operation, void *a, void *b, void *c, void *d, const void *algorithm,
-                 void *out_candidate) {
-    (void)handle, (void)operation, (void)a, (void)c, (void)d;
-    if (lt.refuses_batches && ((const fake_matrix *)b)->batch > 1) return CU_LT_NOT_SUPPORTED;
-    const uint64_t index = *(const uint64_t *)algorithm - FIRST_ALGORITHM;
-    ((fake_candidate *)out_candidate)->found = (lt_found){.workspace_bytes = lt.workspace_bytes[index]};
-    return lt.refuses_other_shapes ? CU_LT_NOT_SUPPORTED : LT_SUCCESS;
-}
-
-static int multiply(void *handle, void *operation, const void *alpha, const void *a, void *a_matrix, const void *b,
-                    void *b_matrix, const void *beta, const void *c, void *c_matrix, void *d, void *d_matrix,
-                    const void *algorithm, void *workspace, size_t workspace_bytes, void *stream) {
-    (void)handle, (void)workspace_bytes;
-    assert_true(*(const float *)alpha == 1.0f);
-    assert_ptr_equal(c, d);
-    assert_ptr_equal(c_matrix, d_matrix);
-    const int index = (int)*(const uint64_t *)algorithm - FIRST_ALGORITHM;
-    if (lt.multiply_status) return lt.multiply_status;
-    if (lt.refuses[index]) return CU_LT_NOT_SUPPORTED;
-    lt.multiplications++;
-    lt.operation = *(fake_operation *)operation;
-    lt.a = *(fake_matrix *)a_matrix;
-    lt.b = *(fake_matrix *)b_matrix;
-    lt.d = *(fake_matrix *)d_matrix;
-    lt.old = *(const float *)beta;
-    lt.a_data = a;
-    lt.b_data = b;
-    lt.d_data = d;
-    lt.workspace = workspace;
-    lt.stream = stream;
-    lt.algorithm = (int)*(const uint64_t *)algorithm;
-    fake_gpu.elapsed_ms = lt.ms[index];
-    return LT_SUCCESS;
-}
-
-static const lt_api api = {
-    .version = (void (*)(void))get_version,
-    .status_name = (void (*)(void))status_name,
-    .create = lt_create,
-    .destroy = take_back,
-    .operation_create = operation_create,
-    .operation_destroy = take_back,
-    .operation_set = operation_set,
-    .matrix_create = matrix_create,
-    .matrix_destroy = take_back,
-    .matrix_set = matrix_set,
-    .search_create = search_create,
-    .search_destroy = take_back,
-    .search_set = search_set,
-    .search = search,
-    .check = check,
-    .multiply = multiply,
-};
-
-/* ---- One product ---- */
+#include "gpu_fake_lt.h"
 
 typedef struct fixture {
     norma_context *context;
@@ -247,9 +27,9 @@ static norma_problem product(int64_t m, int64_t n) {
 
 static int set_up(void **state) {
     fake_gpu_reset();
-    memset(&lt, 0, sizeof lt);
-    lt.candidates = 3;
-    for (int i = 0; i < MAX_ALGORITHMS; i++) lt.ms[i] = 1.0f + (float)i;
+    memset(&fake_lt, 0, sizeof fake_lt);
+    fake_lt.candidates = 3;
+    for (int i = 0; i < FAKE_LT_ALGORITHMS; i++) fake_lt.ms[i] = 1.0f + (float)i;
     fake_gpu_platform.linear_blas = &cublaslt_linear;
 
     fixture *f = calloc(1, sizeof *f);
@@ -259,8 +39,8 @@ static int set_up(void **state) {
     lt_session *session = calloc(1, sizeof *session);
     assert_non_null(session);
     session->vendor = &cublaslt_vendor;
-    session->api = &api;
-    lt_create(&session->handle);
+    session->api = &fake_lt_api;
+    fake_lt_api.create(&session->handle);
     ((gpu_device *)f->context->device)->lt = session;
     void *data;
     EXPECT_OK(norma_alloc(f->context, 1 << 16, &data));
@@ -274,7 +54,7 @@ static int tear_down(void **state) {
     norma_context_destroy(f->context);
     free(f);
     fake_gpu_platform.linear_blas = NULL;
-    assert_int_equal(lt.live, 0);
+    assert_int_equal(fake_lt.live, 0);
     fake_gpu_expect_clean("blas", NULL);
     return 0;
 }
@@ -313,14 +93,14 @@ static void discard(fixture *f) {
     fake_gpu_backend.discard(f->context->device, &f->launch);
 }
 
-static void expect_matrix(const fake_matrix *matrix, int dtype, int64_t rows, int64_t cols, int64_t ld) {
+static void expect_matrix(const fake_lt_matrix *matrix, int dtype, int64_t rows, int64_t cols, int64_t ld) {
     assert_int_equal(matrix->dtype, dtype);
     assert_int_equal(matrix->rows, rows);
     assert_int_equal(matrix->cols, cols);
     assert_int_equal(matrix->ld, ld);
 }
 
-static void expect_alignments(const fake_search *search, uint32_t weight, uint32_t x, uint32_t out) {
+static void expect_alignments(const fake_lt_search *search, uint32_t weight, uint32_t x, uint32_t out) {
     assert_int_equal(search->alignment[0], weight);
     assert_int_equal(search->alignment[1], x);
     assert_int_equal(search->alignment[2], out);
@@ -341,17 +121,17 @@ static void transposed_weight_and_bias(void **state) {
     problem.part[0].bias.layout = (norma_layout){NORMA_BF16, 0, 1, 0};
     EXPECT_OK(prepare(f, problem));
     EXPECT_OK(launch(f, 1, 8, 0));
-    expect_matrix(&lt.a, CU_LT_BF16, 64, 32, 80);
-    expect_matrix(&lt.b, CU_LT_BF16, 64, 8, 64);
-    expect_matrix(&lt.d, CU_LT_BF16, 32, 8, 32);
-    assert_int_equal(lt.operation.transposed, CU_LT_TRANSPOSED);
-    assert_int_equal(lt.operation.epilogue, CU_LT_EPILOGUE_BIAS);
-    assert_ptr_equal(lt.operation.bias, f->data + 3072);
-    assert_ptr_equal(lt.a_data, f->data + 2048);
-    assert_ptr_equal(lt.b_data, f->data + 1024);
-    assert_ptr_equal(lt.d_data, f->data + 4096);
-    assert_ptr_equal(lt.workspace, f->data + 32768);
-    assert_null(lt.stream);
+    expect_matrix(&fake_lt.a, CU_LT_BF16, 64, 32, 80);
+    expect_matrix(&fake_lt.b, CU_LT_BF16, 64, 8, 64);
+    expect_matrix(&fake_lt.d, CU_LT_BF16, 32, 8, 32);
+    assert_int_equal(fake_lt.operation.transposed, CU_LT_TRANSPOSED);
+    assert_int_equal(fake_lt.operation.epilogue, CU_LT_EPILOGUE_BIAS);
+    assert_ptr_equal(fake_lt.operation.bias, f->data + 3072);
+    assert_ptr_equal(fake_lt.a_data, f->data + 2048);
+    assert_ptr_equal(fake_lt.b_data, f->data + 1024);
+    assert_ptr_equal(fake_lt.d_data, f->data + 4096);
+    assert_ptr_equal(fake_lt.workspace, f->data + 32768);
+    assert_null(fake_lt.stream);
     discard(f);
 }
 
@@ -362,11 +142,11 @@ static void row_major_weight_and_fp32_output(void **state) {
     problem.part[0].out.layout = (norma_layout){NORMA_F32, 50, 1, 0};
     EXPECT_OK(prepare(f, problem));
     EXPECT_OK(launch(f, 1, 8, 0));
-    expect_matrix(&lt.a, CU_LT_BF16, 33, 64, 40);
-    expect_matrix(&lt.d, CU_LT_F32, 33, 8, 50);
-    assert_int_equal(lt.operation.transposed, 0);
-    assert_int_equal(lt.operation.epilogue, 0);
-    assert_true(lt.old == 0);
+    expect_matrix(&fake_lt.a, CU_LT_BF16, 33, 64, 40);
+    expect_matrix(&fake_lt.d, CU_LT_F32, 33, 8, 50);
+    assert_int_equal(fake_lt.operation.transposed, 0);
+    assert_int_equal(fake_lt.operation.epilogue, 0);
+    assert_true(fake_lt.old == 0);
     discard(f);
 }
 
@@ -382,12 +162,12 @@ static void product_that_sums_over_rows(void **state) {
     EXPECT_OK(prepare(f, problem));
     f->problem.k = 90;
     EXPECT_OK(launch(f, 1, 37, 0));
-    expect_matrix(&lt.a, CU_LT_BF16, 48, 90, 56);
-    expect_matrix(&lt.b, CU_LT_BF16, 37, 90, 40);
-    expect_matrix(&lt.d, CU_LT_BF16, 48, 37, 48);
-    assert_int_equal(lt.operation.transposed, 0);
-    assert_int_equal(lt.operation.x_transposed, CU_LT_TRANSPOSED);
-    assert_true(lt.old == 1);
+    expect_matrix(&fake_lt.a, CU_LT_BF16, 48, 90, 56);
+    expect_matrix(&fake_lt.b, CU_LT_BF16, 37, 90, 40);
+    expect_matrix(&fake_lt.d, CU_LT_BF16, 48, 37, 48);
+    assert_int_equal(fake_lt.operation.transposed, 0);
+    assert_int_equal(fake_lt.operation.x_transposed, CU_LT_TRANSPOSED);
+    assert_true(fake_lt.old == 1);
     discard(f);
 
     problem.op = NORMA_OP_LINEAR; /* a Linear with such an x is for kernels of our own */
@@ -403,29 +183,29 @@ static void every_part_is_a_product(void **state) {
     problem.part[2] = problem.part[0];
     problem.part[2].n = 20;
     EXPECT_OK(prepare(f, problem));
-    lt.multiplications = 0;
+    fake_lt.multiplications = 0;
     EXPECT_OK(launch(f, 1, 4, 0));
-    assert_int_equal(lt.multiplications, 2);
-    assert_ptr_equal(lt.a_data, f->data + 2048 + 2 * 4096);
+    assert_int_equal(fake_lt.multiplications, 2);
+    assert_ptr_equal(fake_lt.a_data, f->data + 2048 + 2 * 4096);
     discard(f);
 }
 
 static void the_fastest_candidate_is_kept(void **state) {
     fixture *f = *state;
-    lt.candidates = 5;
-    lt.ms[3] = 0.5f;
-    lt.ms[4] = 0.1f;
-    lt.refuses[4] = true;
-    lt.workspace_bytes[3] = 12345;
-    lt.workspace_bytes[2] = (size_t)64 << 20;
+    fake_lt.candidates = 5;
+    fake_lt.ms[3] = 0.5f;
+    fake_lt.ms[4] = 0.1f;
+    fake_lt.refuses[4] = true;
+    fake_lt.workspace_bytes[3] = 12345;
+    fake_lt.workspace_bytes[2] = (size_t)64 << 20;
     EXPECT_OK(prepare(f, product(8, 35)));
-    assert_int_equal(lt.first_search.workspace_bytes, 32 << 20);
-    assert_int_equal(lt.first_search.reductions, CU_LT_REDUCE_IN_COMPUTE_TYPE);
-    expect_alignments(&lt.first_search, 16, 16, 16);
+    assert_int_equal(fake_lt.first_search.workspace_bytes, 32 << 20);
+    assert_int_equal(fake_lt.first_search.reductions, CU_LT_REDUCE_IN_COMPUTE_TYPE);
+    expect_alignments(&fake_lt.first_search, 16, 16, 16);
     assert_int_equal(f->launch.workspace_bytes, 12345);
     assert_int_equal(fake_gpu.live_blocks, 1); /* the fixture's: nothing that was timed on is left */
     EXPECT_OK(launch(f, 1, 8, 0));
-    assert_int_equal(lt.algorithm, FIRST_ALGORITHM + 3);
+    assert_int_equal(fake_lt.algorithm, FAKE_LT_FIRST + 3);
     discard(f);
 }
 
@@ -433,54 +213,54 @@ static void a_shape_is_searched_for_once(void **state) {
     fixture *f = *state;
     EXPECT_OK(prepare(f, product(8, 36)));
     discard(f);
-    lt.multiplications = 0;
-    lt.ms[2] = 0.1f; /* would win another race */
+    fake_lt.multiplications = 0;
+    fake_lt.ms[2] = 0.1f; /* would win another race */
     EXPECT_OK(prepare(f, product(8, 36)));
-    assert_int_equal(lt.multiplications, 0);
+    assert_int_equal(fake_lt.multiplications, 0);
     EXPECT_OK(launch(f, 1, 8, 0));
-    assert_int_equal(lt.algorithm, FIRST_ALGORITHM);
+    assert_int_equal(fake_lt.algorithm, FAKE_LT_FIRST);
     discard(f);
     EXPECT_OK(prepare(f, product(9, 36)));
-    assert_true(lt.multiplications > 1);
+    assert_true(fake_lt.multiplications > 1);
     discard(f);
 }
 
 static void other_rows_keep_the_algorithm_if_it_serves_them(void **state) {
     fixture *f = *state;
-    lt.ms[1] = 0.1f;
+    fake_lt.ms[1] = 0.1f;
     EXPECT_OK(prepare(f, product(8, 37)));
-    const int searches = lt.searches;
+    const int searches = fake_lt.searches;
     EXPECT_OK(launch(f, 1, 5, 0));
-    expect_matrix(&lt.b, CU_LT_BF16, 64, 5, 64);
-    expect_matrix(&lt.d, CU_LT_BF16, 37, 5, 37);
-    assert_int_equal(lt.algorithm, FIRST_ALGORITHM + 1);
-    assert_int_equal(lt.searches, searches);
+    expect_matrix(&fake_lt.b, CU_LT_BF16, 64, 5, 64);
+    expect_matrix(&fake_lt.d, CU_LT_BF16, 37, 5, 37);
+    assert_int_equal(fake_lt.algorithm, FAKE_LT_FIRST + 1);
+    assert_int_equal(fake_lt.searches, searches);
 
-    lt.refuses_other_shapes = true;
+    fake_lt.refuses_other_shapes = true;
     EXPECT_OK(launch(f, 1, 6, 0));
-    assert_int_equal(lt.algorithm, FIRST_ALGORITHM);
-    assert_int_equal(lt.searches, searches + 1);
+    assert_int_equal(fake_lt.algorithm, FAKE_LT_FIRST);
+    assert_int_equal(fake_lt.searches, searches + 1);
 
     /* What ran in between leaves no trace. */
-    lt.refuses_other_shapes = false;
+    fake_lt.refuses_other_shapes = false;
     EXPECT_OK(launch(f, 1, 8, 0));
-    assert_int_equal(lt.algorithm, FIRST_ALGORITHM + 1);
+    assert_int_equal(fake_lt.algorithm, FAKE_LT_FIRST + 1);
     EXPECT_OK(launch(f, 1, 8, 0));
-    assert_int_equal(lt.searches, searches + 1);
+    assert_int_equal(fake_lt.searches, searches + 1);
     discard(f);
 }
 
 static void misaligned_addresses_get_an_algorithm_of_their_own(void **state) {
     fixture *f = *state;
-    lt.ms[1] = 0.1f;
+    fake_lt.ms[1] = 0.1f;
     EXPECT_OK(prepare(f, product(8, 38)));
     EXPECT_OK(launch(f, 1, 8, 2));
-    expect_alignments(&lt.last_search, 16, 2, 16);
-    assert_int_equal(lt.algorithm, FIRST_ALGORITHM);
+    expect_alignments(&fake_lt.last_search, 16, 2, 16);
+    assert_int_equal(fake_lt.algorithm, FAKE_LT_FIRST);
     EXPECT_OK(launch(f, 1, 8, 8));
-    expect_alignments(&lt.last_search, 16, 8, 16);
+    expect_alignments(&fake_lt.last_search, 16, 8, 16);
     EXPECT_OK(launch(f, 1, 8, 0));
-    assert_int_equal(lt.algorithm, FIRST_ALGORITHM + 1);
+    assert_int_equal(fake_lt.algorithm, FAKE_LT_FIRST + 1);
     discard(f);
 }
 
@@ -491,32 +271,32 @@ static void an_operand_is_asked_for_by_its_own_alignment(void **state) {
     problem.part[0].out.layout.dtype = NORMA_F32;
     problem.part[0].bias.layout = (norma_layout){NORMA_F32, 0, 1, 0};
     EXPECT_OK(prepare(f, problem));
-    expect_alignments(&lt.last_search, 2, 2, 4);
+    expect_alignments(&fake_lt.last_search, 2, 2, 4);
     EXPECT_OK(launch_shifted(f, 1, 17, (shifts){.x = 8, .weight = 2}));
-    expect_alignments(&lt.last_search, 2, 8, 16);
+    expect_alignments(&fake_lt.last_search, 2, 8, 16);
     EXPECT_OK(launch_shifted(f, 1, 17, (shifts){.x = 2, .weight = 2, .bias = 4, .out = 4}));
-    expect_alignments(&lt.last_search, 2, 2, 4);
+    expect_alignments(&fake_lt.last_search, 2, 2, 4);
     discard(f);
 }
 
 /* When the search has nothing for a call, what the plan found for any alignment serves it. */
 static void what_the_plan_found_serves_every_call(void **state) {
     fixture *f = *state;
-    lt.ms[1] = 0.1f;
+    fake_lt.ms[1] = 0.1f;
     EXPECT_OK(prepare(f, product(8, 43)));
-    lt.candidates = 0;
+    fake_lt.candidates = 0;
     EXPECT_OK(launch(f, 1, 8, 2));
-    assert_int_equal(lt.algorithm, FIRST_ALGORITHM);
+    assert_int_equal(fake_lt.algorithm, FAKE_LT_FIRST);
     EXPECT_OK(launch(f, 1, 5, 2));
-    assert_int_equal(lt.algorithm, FIRST_ALGORITHM);
+    assert_int_equal(fake_lt.algorithm, FAKE_LT_FIRST);
     EXPECT_OK(launch(f, 1, 8, 0));
-    assert_int_equal(lt.algorithm, FIRST_ALGORITHM + 1);
+    assert_int_equal(fake_lt.algorithm, FAKE_LT_FIRST + 1);
 
     /* Refused outright: an error, and the next aligned call works. */
-    lt.refuses_other_shapes = true;
+    fake_lt.refuses_other_shapes = true;
     EXPECT_FAILURE(launch(f, 1, 8, 2), NORMA_ERROR_UNSUPPORTED, "FAKE_NOT_SUPPORTED");
     EXPECT_FAILURE(launch(f, 1, 8, 2), NORMA_ERROR_UNSUPPORTED, "FAKE_NOT_SUPPORTED");
-    lt.refuses_other_shapes = false;
+    fake_lt.refuses_other_shapes = false;
     EXPECT_OK(launch(f, 1, 8, 0));
     discard(f);
 }
@@ -524,7 +304,7 @@ static void what_the_plan_found_serves_every_call(void **state) {
 /* A call must not find out what the plan could: addresses of least alignment that no algorithm takes are another route's. */
 static void a_product_that_calls_could_not_run_is_refused_by_the_plan(void **state) {
     fixture *f = *state;
-    lt.least_alignment = 4;
+    fake_lt.least_alignment = 4;
     EXPECT_FAILURE(prepare(f, product(8, 44)), NORMA_ERROR_UNSUPPORTED, "FAKE_NOT_SUPPORTED");
     norma_problem problem = product(8, 44);
     problem.x.layout.dtype = problem.part[0].weight.layout.dtype = problem.part[0].out.layout.dtype = NORMA_F32;
@@ -539,26 +319,26 @@ static void batches_join_where_their_rows_line_up(void **state) {
     problem.part[0].out.layout.batch_stride = 4 * 39;
     EXPECT_OK(prepare(f, problem));
     EXPECT_OK(launch(f, 3, 4, 0));
-    assert_int_equal(lt.b.cols, 12);
-    assert_int_equal(lt.b.batch, 1);
+    assert_int_equal(fake_lt.b.cols, 12);
+    assert_int_equal(fake_lt.b.batch, 1);
 
     f->problem.x.layout.batch_stride = 500;
     EXPECT_OK(launch(f, 3, 4, 0));
-    assert_int_equal(lt.b.cols, 4);
-    assert_int_equal(lt.a.batch, 3);
-    assert_int_equal(lt.a.batch_stride, 0);
-    assert_int_equal(lt.b.batch, 3);
-    assert_int_equal(lt.b.batch_stride, 500);
-    assert_int_equal(lt.d.batch_stride, 4 * 39);
+    assert_int_equal(fake_lt.b.cols, 4);
+    assert_int_equal(fake_lt.a.batch, 3);
+    assert_int_equal(fake_lt.a.batch_stride, 0);
+    assert_int_equal(fake_lt.b.batch, 3);
+    assert_int_equal(fake_lt.b.batch_stride, 500);
+    assert_int_equal(fake_lt.d.batch_stride, 4 * 39);
 
-    lt.refuses_batches = true;
-    lt.multiplications = 0;
+    fake_lt.refuses_batches = true;
+    fake_lt.multiplications = 0;
     f->problem.x.layout.batch_stride = 504;
     EXPECT_OK(launch(f, 3, 4, 0));
-    assert_int_equal(lt.multiplications, 3);
-    assert_int_equal(lt.b.batch, 1);
-    assert_ptr_equal(lt.b_data, f->data + 1024 + 2 * 504 * 2);
-    assert_ptr_equal(lt.d_data, f->data + 4096 + 2 * 4 * 39 * 2);
+    assert_int_equal(fake_lt.multiplications, 3);
+    assert_int_equal(fake_lt.b.batch, 1);
+    assert_ptr_equal(fake_lt.b_data, f->data + 1024 + 2 * 504 * 2);
+    assert_ptr_equal(fake_lt.d_data, f->data + 4096 + 2 * 4 * 39 * 2);
     discard(f);
 }
 
@@ -591,10 +371,10 @@ static void what_the_library_does_not_take_is_unsupported(void **state) {
     problem = product(8, 40);
     problem.op = NORMA_OP_RMSNORM_LINEAR;
     EXPECT_FAILURE(prepare(f, problem), NORMA_ERROR_UNSUPPORTED, "plain products");
-    lt.candidates = 0;
+    fake_lt.candidates = 0;
     EXPECT_FAILURE(prepare(f, product(8, 40)), NORMA_ERROR_UNSUPPORTED, "FAKE_NOT_SUPPORTED");
-    lt.candidates = 1;
-    lt.refuses[0] = true;
+    fake_lt.candidates = 1;
+    fake_lt.refuses[0] = true;
     EXPECT_FAILURE(prepare(f, product(8, 40)), NORMA_ERROR_UNSUPPORTED, "no algorithm");
 }
 
@@ -614,7 +394,7 @@ static void prepare_survives_every_driver_failure(void **state) {
             expect_sentence("prepare", status, NORMA_ERROR_DEVICE, NULL);
         assert_int_equal(fake_gpu.live_blocks, 1);
         assert_int_equal(fake_gpu.live_events, 0);
-        assert_int_equal(lt.live, 1);
+        assert_int_equal(fake_lt.live, 1);
         if (reached) continue;
         assert_int_equal(status, NORMA_OK);
         assert_true(next > 30);
@@ -625,7 +405,7 @@ static void prepare_survives_every_driver_failure(void **state) {
 /* Until there is memory. */
 static void without_memory_to_time_in_the_first_candidate_serves(void **state) {
     fixture *f = *state;
-    lt.ms[1] = 0.1f;
+    fake_lt.ms[1] = 0.1f;
     int next = 0;
     do { /* up to the first allocation */
         const int before = fake_gpu.calls;
@@ -637,7 +417,7 @@ static void without_memory_to_time_in_the_first_candidate_serves(void **state) {
     } while (fake_gpu.failed != GPU_FN_memory_alloc);
     fake_gpu.fail_at = 0;
     EXPECT_OK(launch(f, 1, 8, 0));
-    assert_int_equal(lt.algorithm, FIRST_ALGORITHM);
+    assert_int_equal(fake_lt.algorithm, FAKE_LT_FIRST);
     discard(f);
     EXPECT_OK(prepare(f, product(8, 2000 + next)));
     EXPECT_OK(launch(f, 1, 8, 0));
@@ -693,12 +473,12 @@ static void a_product_of_gradients_is_not_timed(void **state) {
 static void a_failed_product_asks_the_driver_whether_the_device_is_lost(void **state) {
     fixture *f = *state;
     EXPECT_OK(prepare(f, product(8, 41)));
-    lt.multiply_status = 13;
+    fake_lt.multiply_status = 13;
     EXPECT_FAILURE(launch(f, 1, 8, 0), NORMA_ERROR_DEVICE, "cublasLtMatmul failed with FAKE_FAILURE (13)");
-    lt.multiply_status = 0;
+    fake_lt.multiply_status = 0;
     EXPECT_OK(launch(f, 1, 8, 0));
 
-    lt.multiply_status = 13;
+    fake_lt.multiply_status = 13;
     norma_status status = NORMA_OK;
     for (int next = 1; next < 20 && fake_gpu.failed != GPU_FN_stream_sync; next++) {
         fake_gpu.fail_at = fake_gpu.calls + next;
