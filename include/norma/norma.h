@@ -416,8 +416,9 @@ NORMA_API norma_status norma_rmsnorm_linear(norma_context *context, const norma_
  * dx is the gradient of h, so of the forward call's x and of its residual alike. Roundings count as the identity, and there
  * is none but at the outputs, except as docs/numerics.md says. Sums run in an order that depends on sizes (max_rows among
  * them), layouts, addresses modulo 16 bytes, the device and the versions of norma and of the vendor's library alone, without
- * floating-point atomics and without regard to time: the same call gives the same bits, in any process. One exception: in a
- * call or a plan for any number of rows, more than 131072 rows may be summed in another order after a call with yet more.
+ * floating-point atomics and, unless NORMA_TIME_ROUTES asks for it, without regard to time: the same call gives the same
+ * bits, in any process. One exception: in a call or a plan for any number of rows, more than 131072 rows may be summed in
+ * another order after a call with yet more.
  *
  * Every output may be absent, and then costs nothing. With m = 0 a gradient that is a sum over rows becomes zero, or keeps
  * what it holds if it is added to; only what is written then needs an address. */
