@@ -6,7 +6,7 @@ _Static_assert(NORMA_KERNEL_PARTS == NORMA_MAX_PARTS, "kernels take as many part
 norma_view gpu_view(const norma_tensor *tensor) {
     if (!norma_tensor_present(tensor)) return (norma_view){0};
     return (norma_view){
-        .data = (char *)tensor->buffer.data + tensor->buffer.offset_bytes,
+        .data = (void *)((uintptr_t)tensor->buffer.data + tensor->buffer.offset_bytes), /* prepare() has no address */
         .row_stride = tensor->layout.row_stride,
         .col_stride = tensor->layout.col_stride,
         .batch_stride = tensor->layout.batch_stride,

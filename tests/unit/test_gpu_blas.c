@@ -402,6 +402,26 @@ static void prepare_survives_every_driver_failure(void **state) {
     }
 }
 
+/* The search has a stream of its own, and memory that it frees again, also where it fails. */
+static void a_search_does_not_end_a_capture(void **state) {
+    fixture *f = *state;
+    char stream;
+    for (int next = 1;; next++) {
+        fake_gpu.capturing = &stream;
+        fake_gpu.fail_at = fake_gpu.calls + next;
+        fake_gpu.fail_result = GPU_ERROR_OUT_OF_MEMORY;
+        const norma_status status = prepare(f, product(8, 4000 + next));
+        const bool reached = fake_gpu.calls >= fake_gpu.fail_at;
+        fake_gpu.fail_at = 0;
+        if (status == NORMA_OK) discard(f);
+        /* A driver without modes cannot be asked for one. */
+        if (reached && fake_gpu.failed == GPU_FN_capture_mode) fake_gpu.capture_mode = fake_gpu.capture_broken = 0;
+        assert_false(fake_gpu.capture_broken);
+        fake_gpu.capturing = NULL;
+        if (!reached) break;
+    }
+}
+
 /* Until there is memory. */
 static void without_memory_to_time_in_the_first_candidate_serves(void **state) {
     fixture *f = *state;
@@ -508,6 +528,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(batches_join_where_their_rows_line_up, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_the_library_does_not_take_is_unsupported, set_up, tear_down),
         cmocka_unit_test_setup_teardown(prepare_survives_every_driver_failure, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_search_does_not_end_a_capture, set_up, tear_down),
         cmocka_unit_test_setup_teardown(without_memory_to_time_in_the_first_candidate_serves, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_slow_product_is_not_run_over_and_over, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_product_of_gradients_is_not_timed, set_up, tear_down),
