@@ -473,9 +473,10 @@ static void a_product_of_gradients_is_not_timed(void **state) {
     norma_problem problem = product(8, 3100);
     for (int known = 0; known < 2; known++) {
         problem.op = NORMA_OP_PRODUCT;
-        lt.multiplications = 0;
+        lt.multiplications = lt.searches = 0;
         EXPECT_OK(prepare(f, problem));
         assert_int_equal(lt.multiplications, 0);
+        assert_int_equal(lt.first_search.workspace_bytes, 32 << 20);
         assert_int_equal(f->launch.workspace_bytes, 4321);
         EXPECT_OK(launch(f, 1, 8, 0));
         assert_int_equal(lt.algorithm, FIRST_ALGORITHM);

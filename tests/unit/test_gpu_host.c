@@ -420,7 +420,7 @@ static void routes_are_timed_but_not_while_the_stream_is_captured(void **state) 
     info = timed_choice(context);
     assert_string_equal(info.reason, "the fastest when timed before");
     assert_int_equal(fake_gpu.graph_launches, graph_launches);
-    assert_in_range(fake_gpu.live_blocks, blocks, blocks + 1); /* the device keeps the words of a kernel that was tried */
+    assert_int_equal(fake_gpu.live_blocks, blocks + 1); /* the words of the wgmma kernel, which raced, stay */
     fake_gpu.capturing = NULL;
 
     char versions[128];
