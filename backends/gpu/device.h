@@ -64,8 +64,8 @@ void gpu_forget(norma_device *base, void *recording);
 norma_status gpu_enter(gpu_device *device, void **out_previous);
 void gpu_leave(gpu_device *device, void *previous);
 
-/* Between these two the thread may allocate and load code although a stream is being captured, by this thread or another.
- * gpu_strict() takes what gpu_relax() gave. */
+/* Between these two the thread may allocate, free and load code although a stream is being captured, by this thread or
+ * another. gpu_strict() takes what gpu_relax() gave. */
 int gpu_relax(gpu_device *device);
 void gpu_strict(gpu_device *device, int mode);
 

@@ -22,7 +22,9 @@ norma_status gpu_release(norma_device *base, void *data) {
     void *previous;
     const norma_status entered = gpu_enter(device, &previous);
     const norma_status waited = GPU_CALL(device->driver, stream_sync, device->stream);
+    const int mode = gpu_relax(device);
     const norma_status freed = GPU_CALL(device->driver, memory_free, data);
+    gpu_strict(device, mode);
     if (!entered) gpu_leave(device, previous);
     return entered ? entered : waited ? waited : freed;
 }

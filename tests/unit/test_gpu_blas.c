@@ -441,7 +441,7 @@ static void without_memory_to_time_in_the_first_candidate_serves(void **state) {
     discard(f);
     EXPECT_OK(prepare(f, product(8, 2000 + next)));
     EXPECT_OK(launch(f, 1, 8, 0));
-    assert_int_equal(lt.algorithm, FIRST_ALGORITHM + 1);
+    assert_int_equal(fake_lt.algorithm, FAKE_LT_FIRST + 1);
     discard(f);
 }
 
@@ -453,14 +453,14 @@ static void a_slow_product_is_not_run_over_and_over(void **state) {
         float ms;
         int runs;
     } rows[] = {{0.01f, 5 * 2 + 4 * 5}, {8, 5 * 2 + 4 * 4}, {30, 4 * 2 + 4}, {60, 2 * 2 + 2}, {150, 2}};
-    lt.candidates = 5;
+    fake_lt.candidates = 5;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        for (int c = 0; c < lt.candidates; c++) lt.ms[c] = rows[i].ms * (c == 1 ? 0.99f : 1);
-        lt.multiplications = 0;
+        for (int c = 0; c < fake_lt.candidates; c++) fake_lt.ms[c] = rows[i].ms * (c == 1 ? 0.99f : 1);
+        fake_lt.multiplications = 0;
         EXPECT_OK(prepare(f, product(8, 3000 + (int64_t)i)));
-        assert_int_equal(lt.multiplications, rows[i].runs);
+        assert_int_equal(fake_lt.multiplications, rows[i].runs);
         EXPECT_OK(launch(f, 1, 8, 0));
-        assert_int_equal(lt.algorithm, FIRST_ALGORITHM + (rows[i].runs > 2));
+        assert_int_equal(fake_lt.algorithm, FAKE_LT_FIRST + (rows[i].runs > 2));
         discard(f);
     }
 }
@@ -468,25 +468,25 @@ static void a_slow_product_is_not_run_over_and_over(void **state) {
 /* Its bits may not depend on what was fastest. */
 static void a_product_of_gradients_is_not_timed(void **state) {
     fixture *f = *state;
-    lt.ms[1] = 0.1f;
-    lt.workspace_bytes[0] = 4321;
+    fake_lt.ms[1] = 0.1f;
+    fake_lt.workspace_bytes[0] = 4321;
     norma_problem problem = product(8, 3100);
     for (int known = 0; known < 2; known++) {
         problem.op = NORMA_OP_PRODUCT;
-        lt.multiplications = lt.searches = 0;
+        fake_lt.multiplications = fake_lt.searches = 0;
         EXPECT_OK(prepare(f, problem));
-        assert_int_equal(lt.multiplications, 0);
-        assert_int_equal(lt.first_search.workspace_bytes, 32 << 20);
+        assert_int_equal(fake_lt.multiplications, 0);
+        assert_int_equal(fake_lt.first_search.workspace_bytes, 32 << 20);
         assert_int_equal(f->launch.workspace_bytes, 4321);
         EXPECT_OK(launch(f, 1, 8, 0));
-        assert_int_equal(lt.algorithm, FIRST_ALGORITHM);
+        assert_int_equal(fake_lt.algorithm, FAKE_LT_FIRST);
         discard(f);
 
         /* Nor does it follow from a Linear of the same shape, or lead it. */
         problem.op = NORMA_OP_LINEAR;
         EXPECT_OK(prepare(f, problem));
         EXPECT_OK(launch(f, 1, 8, 0));
-        assert_int_equal(lt.algorithm, FIRST_ALGORITHM + 1);
+        assert_int_equal(fake_lt.algorithm, FAKE_LT_FIRST + 1);
         discard(f);
     }
 }

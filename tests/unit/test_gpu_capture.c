@@ -150,6 +150,23 @@ static void more_rows_do_not_end_a_capture(void **state) {
     end_capture();
 }
 
+/* Of whatever else is in the process. */
+static void memory_comes_and_goes_while_another_stream_is_captured(void **state) {
+    fixture *f = *state;
+    char other;
+    void *data;
+    fake_gpu.capturing = &other;
+    EXPECT_OK(norma_alloc(f->context, 100, &data));
+    EXPECT_OK(norma_free(f->context, data));
+    const norma_rmsnorm_linear_desc desc = desc_number(0);
+    const norma_rmsnorm_linear_args args = args_of(f, ROWS);
+    norma_plan *plan;
+    EXPECT_OK(norma_rmsnorm_linear_plan_create(f->context, &desc, &plan));
+    EXPECT_OK(norma_rmsnorm_linear_plan_run(plan, &args));
+    norma_plan_destroy(plan);
+    end_capture();
+}
+
 static void a_failed_call_does_not_end_a_capture(void **state) {
     fixture *f = *state;
     int failed = 0;
@@ -180,6 +197,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(words_begin_with_zeros_and_are_shared, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_full_cache_does_not_end_a_capture, set_up, tear_down),
         cmocka_unit_test_setup_teardown(more_rows_do_not_end_a_capture, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(memory_comes_and_goes_while_another_stream_is_captured, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_failed_call_does_not_end_a_capture, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
