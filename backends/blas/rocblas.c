@@ -96,6 +96,7 @@ static norma_status prepare(gpu_device *device, norma_launch *launch) {
         const char *why = objection(problem, &problem->part[p]);
         if (why) return norma_fail(NORMA_ERROR_UNSUPPORTED, "rocBLAS does not take %s", why);
     }
+    launch->max_rows = INT32_MAX;
     return open_handle(device);
 }
 
@@ -109,7 +110,6 @@ static norma_status multiply(const gpu_device *device, const norma_problem *prob
     const bool join = blas_batches_join(problem, part);
     const bool transposed = !blas_rows_are_contiguous(weight, part->n);
     const int64_t m = join ? problem->batch * problem->m : problem->m, batch = join ? 1 : problem->batch;
-    if (m > INT32_MAX || batch > INT32_MAX) return norma_fail(NORMA_ERROR_UNSUPPORTED, "rocBLAS does not take 2^31 rows");
     const int dtype = roc_dtype(x->dtype), out_dtype = roc_dtype(out->dtype);
     const int32_t out_ld = (int32_t)out->row_stride;
     const bool x_transposed = blas_x_is_transposed(problem);
