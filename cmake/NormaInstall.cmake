@@ -23,6 +23,7 @@ foreach(tool norma-info norma-bench)
   endif()
 endforeach()
 
+get_target_property(norma_type norma TYPE)
 install(EXPORT normaTargets NAMESPACE norma:: DESTINATION ${package_dir})
 configure_package_config_file(
   ${CMAKE_CURRENT_LIST_DIR}/normaConfig.cmake.in ${PROJECT_BINARY_DIR}/normaConfig.cmake
