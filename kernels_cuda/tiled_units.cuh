@@ -13,10 +13,13 @@
  * Shared memory of a step has lines of 64 bytes: four chunks of eight k of a row of x, or of a column of W. Chunk c of line
  * n stands at c ^ (n / 2 % 4):
  *
- *     line 0: 0 1 2 3   line 1: 0 1 2 3       Matrix operands are read as one chunk of each of 16 lines, 8 lanes at a time:
- * the line 2: 1 0 3 2   line 3: 1 0 3 2       8 lie in different 16-byte columns of the 128-byte wide memory. So do the line
- * 4: 2 3 0 1   line 5: 2 3 0 1       four chunks of two lines that 8 threads lay down. W as (K, N) is laid down by line 6: 3
- * 2 1 0   line 7: 3 2 1 0       8 threads for lines 8 apart: there line n takes the place of n ^ (n / 8 % 8).
+ *     line    chunks        line    chunks
+ *     0, 1    0 1 2 3       4, 5    2 3 0 1
+ *     2, 3    1 0 3 2       6, 7    3 2 1 0
+ *
+ * Matrix operands are read as one chunk of each of 16 lines, 8 lanes at a time: 8 lie in different 16-byte columns of the
+ * 128-byte wide memory. So do the four chunks of two lines that 8 threads lay down. W as (K, N) is laid down by 8 threads
+ * for lines 8 apart: there line n takes the place of n ^ (n / 8 % 8).
  *
  * Rows and columns past the edges are copies of the last ones and are not stored. Every tile row keeps BK = 32, four threads
  * to a row's step and k in order, so an output's bits depend neither on the tile row nor on M. */
