@@ -6,10 +6,9 @@
  *            +--------+--------+----+--------+   that all blocks read one region of W at a time. A wave owns a slice of K,
  *     tile 0 |8 steps |8 steps |    |8 steps |   eight steps of one chunk of 16 bytes a lane, for every tile of its block,
  *            +--------+--------+----+--------+   and keeps its part of the x operand in registers. With K too long for
- *     tile 1 |        |        |    |        |   that, all this happens in phases. Eight chunks of W are under way in a
- * lane.
- *            +--------+--------+----+--------+   At the end of a tile the waves' sums are added up in their order.
- *       ...
+ *     tile 1 |        |        |    |        |   that, all this happens in phases. A lane has eight chunks
+ *            +--------+--------+----+--------+   of W under way. At the end of a tile the waves' sums
+ *       ...                                      are added up in their order.
  *
  * Shared memory: [wave][row] sums of squares, [row] rstd, [2][wave][column][row] sums of a tile, of which two sets take
  * turns so that a tile costs one barrier, and with phases [tile][column][row] sums so far. Lanes write neighbouring words of
