@@ -13,29 +13,30 @@
 #include "vector.clh"
 
 /* 2 load: h of sixteen columns, which also goes to residual_out. */
-static float16 load_h(norma_input x, norma_input residual, const norma_cl_rows *params, norma_index row, norma_index k,
-                      norma_index count) {
+NORMA_ITEM float16 load_h(norma_input x, norma_input residual, const norma_cl_rows *params, norma_index x_start,
+                          norma_index residual_start, norma_index k, norma_index count) {
     const norma_cl_norm *norm = &params->norm;
-    const norma_index at = norma_row_start(&norm->x, norm->m, row) + k * norm->x.col_stride;
-    const float16 h = norma_load16(x, NORMA_MATRIX_DTYPE(norm->x_dtype), at, norm->x.col_stride, count);
+    const norma_index down = norm->x.col_stride, along = params->residual.col_stride;
+    const float16 h = norma_load16(x, NORMA_MATRIX_DTYPE(norm->x_dtype), x_start + k * down, down, count);
     if (params->residual_dtype == NORMA_NONE) return h;
-    const norma_index from = norma_row_start(&params->residual, norm->m, row) + k * params->residual.col_stride;
     return norma_round16(
         NORMA_MATRIX_DTYPE(norm->h_dtype),
-        h + norma_load16(residual, NORMA_MATRIX_DTYPE(params->residual_dtype), from, params->residual.col_stride, count));
+        h + norma_load16(residual, NORMA_MATRIX_DTYPE(params->residual_dtype), residual_start + k * along, along, count));
 }
 
 NORMA_OUTLINE void do_row(norma_input x, norma_input gamma, norma_input residual, norma_output residual_out,
                           __global float *rstd_out, norma_output out, const norma_cl_rows *params, norma_index row) {
     const norma_cl_norm *norm = &params->norm;
-    const norma_index h_start = params->has_residual_out ? norma_row_start(&params->residual_out, norm->m, row) : 0;
+    const norma_index x_start = norma_row_start(&norm->x, norm->m, row);
+    const norma_index r_start = norma_row_start(&params->residual, norm->m, row);
+    const norma_index h_start = norma_row_start(&params->residual_out, norm->m, row);
     const norma_index h_stride = params->residual_out.col_stride;
     /* 2 load, 3 square */
     float16 sum[2] = {(float16)(0.0f), (float16)(0.0f)};
     int turn = 0;
     for (norma_index k = 0; k < norm->k; k += LANES) {
         const norma_index count = norm->k - k;
-        const float16 h = load_h(x, residual, params, row, k, count);
+        const float16 h = load_h(x, residual, params, x_start, r_start, k, count);
         if (params->has_residual_out)
             norma_store16(residual_out, NORMA_MATRIX_DTYPE(norm->h_dtype), h_start + k * h_stride, h_stride, count, h);
         sum[turn] = fma(h, h, sum[turn]);
@@ -51,7 +52,7 @@ NORMA_OUTLINE void do_row(norma_input x, norma_input gamma, norma_input residual
         const norma_index count = norm->k - k;
         const float16 h = params->has_residual_out ? norma_load16(residual_out, NORMA_MATRIX_DTYPE(norm->h_dtype),
                                                                   h_start + k * h_stride, h_stride, count)
-                                                   : load_h(x, residual, params, row, k, count);
+                                                   : load_h(x, residual, params, x_start, r_start, k, count);
         const float16 y = norma_normalised16(h, rstd, norma_scale16(gamma, norm, k, count), norm);
         norma_store16(out, NORMA_OTHER_DTYPE(params->out_dtype), to + k * params->out.col_stride, params->out.col_stride,
                       count, y);
@@ -72,8 +73,8 @@ void rmsnorm_rows(norma_input x, norma_input gamma, norma_input residual, norma_
 
 #include "platform.clh"
 
-static float load_h(norma_input x, norma_input residual, const norma_cl_rows *params, norma_index x_start,
-                    norma_index residual_start, norma_index k) {
+NORMA_ITEM float load_h(norma_input x, norma_input residual, const norma_cl_rows *params, norma_index x_start,
+                        norma_index residual_start, norma_index k) {
     const norma_cl_norm *norm = &params->norm;
     const float h = norma_load(x, NORMA_MATRIX_DTYPE(norm->x_dtype), x_start + k * norm->x.col_stride);
     if (params->residual_dtype == NORMA_NONE) return h;

@@ -22,8 +22,8 @@ typedef struct backward_pair {
 } backward_pair;
 
 /* 2 load. An absent dout counts as zero. */
-static backward_pair backward_load(norma_input x, norma_input dout, const norma_cl_rows_backward *params,
-                                   norma_index x_start, norma_index t_start, norma_index k, float rstd) {
+NORMA_ITEM backward_pair backward_load(norma_input x, norma_input dout, const norma_cl_rows_backward *params,
+                                       norma_index x_start, norma_index t_start, norma_index k, float rstd) {
     const norma_cl_norm *norm = &params->norm;
     const norma_index down = norm->x.col_stride, along = params->dout.col_stride, count = norm->k - k;
     backward_pair pair;
