@@ -11,7 +11,7 @@
 #define ALIGNMENT      INT64_C(256)
 #define PATTERN_VALUES 65536 /* of which every tensor is a repetition */
 #define CACHE_FACTOR   2     /* all sets together, over the last-level cache */
-#define MOST_SETS      64
+#define MOST_SETS      256
 #define MEMORY_SHARE   8
 #define MEMORY_BYTES   (INT64_C(4) << 30) /* of a device that does not say */
 

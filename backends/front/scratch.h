@@ -1,6 +1,6 @@
 /* Operands to time a problem on: device memory of their own for all of its tensors, laid out as the description says at
  * 256-byte aligned addresses and filled with random normals, in as many sets as it takes for one to have left the cache when
- * its turn comes again. */
+ * its turn comes again, but 256 at most: smaller operands stay in it. */
 #ifndef NORMA_FRONT_SCRATCH_H
 #define NORMA_FRONT_SCRATCH_H
 
