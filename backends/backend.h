@@ -91,9 +91,9 @@ struct norma_backend {
     /* Whether the device's stream is being captured, so that nothing may be copied or waited for now. NULL: never. */
     bool (*capturing)(norma_device *device);
 
-    /* Timing, for the bench and for the choice of routes. record() keeps `work` in the form in which it runs with the least overhead (a captured graph
-     * where there are graphs, else the function itself); replay() runs it once to completion and gives the device's time in
-     * microseconds; forget() frees it. */
+    /* Timing, for the bench and for the choice of routes. record() keeps `work` in the form in which it runs with the least
+     * overhead (a captured graph where there are graphs, else the function itself); replay() runs it once to completion and
+     * gives the device's time in microseconds; forget() frees it. */
     norma_status (*record)(norma_device *device, norma_work_fn work, void *user, void **out_recording);
     norma_status (*replay)(norma_device *device, void *recording, double *out_us);
     void (*forget)(norma_device *device, void *recording);

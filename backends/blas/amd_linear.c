@@ -6,33 +6,33 @@
 #include "rocblas.h"
 
 static norma_status prepare(gpu_device *device, norma_launch *launch) {
-    const norma_status status = hipblaslt_linear.prepare(device, launch);
+    const norma_status status = norma_hipblaslt_linear.prepare(device, launch);
     if (status != NORMA_ERROR_UNSUPPORTED) return status;
-    if (launch->native) hipblaslt_linear.discard(device, launch);
+    if (launch->native) norma_hipblaslt_linear.discard(device, launch);
     launch->native = NULL;
     launch->workspace_bytes = 0;
-    return rocblas_linear.prepare(device, launch);
+    return norma_rocblas_linear.prepare(device, launch);
 }
 
 static norma_status launch(gpu_device *device, const norma_launch *prepared) {
-    return (prepared->native ? &hipblaslt_linear : &rocblas_linear)->launch(device, prepared);
+    return (prepared->native ? &norma_hipblaslt_linear : &norma_rocblas_linear)->launch(device, prepared);
 }
 
 static void close_both(gpu_device *device) {
-    hipblaslt_linear.close(device);
-    rocblas_linear.close(device);
+    norma_hipblaslt_linear.close(device);
+    norma_rocblas_linear.close(device);
 }
 
 static void append_versions(gpu_device *device, char *text, size_t text_bytes) {
-    hipblaslt_linear.version(device, text, text_bytes);
-    rocblas_linear.version(device, text, text_bytes);
+    norma_hipblaslt_linear.version(device, text, text_bytes);
+    norma_rocblas_linear.version(device, text, text_bytes);
 }
 
-const gpu_operation amd_linear = {
+const gpu_operation norma_amd_linear = {
     .kernel = NORMA_KERNEL_LINEAR_BLAS,
     .prepare = prepare,
     .launch = launch,
-    .discard = lt_discard,
+    .discard = norma_lt_discard,
     .close = close_both,
     .version = append_versions,
 };

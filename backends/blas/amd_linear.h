@@ -4,6 +4,6 @@
 
 #include "../gpu/gpu.h"
 
-extern const gpu_operation amd_linear;
+extern const gpu_operation norma_amd_linear;
 
 #endif

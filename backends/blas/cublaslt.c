@@ -13,7 +13,7 @@ static const char *status_name(const lt_api *api, int status) {
 
 static lt_libraries libraries;
 
-const lt_vendor cublaslt_vendor = {
+const lt_vendor norma_cublaslt_vendor = {
     .name = "cuBLASLt",
     .prefix = "cublasLt",
     .sonames = {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so.11"},
@@ -31,18 +31,18 @@ const lt_vendor cublaslt_vendor = {
 };
 
 static norma_status prepare(gpu_device *device, norma_launch *launch) {
-    return lt_prepare(&cublaslt_vendor, device, launch);
+    return norma_lt_prepare(&norma_cublaslt_vendor, device, launch);
 }
 
 static void append_version(gpu_device *device, char *text, size_t text_bytes) {
-    lt_version(&cublaslt_vendor, device, text, text_bytes);
+    norma_lt_version(&norma_cublaslt_vendor, device, text, text_bytes);
 }
 
-const gpu_operation cublaslt_linear = {
+const gpu_operation norma_cublaslt_linear = {
     .kernel = NORMA_KERNEL_LINEAR_BLAS,
     .prepare = prepare,
-    .launch = lt_launch,
-    .discard = lt_discard,
-    .close = lt_close,
+    .launch = norma_lt_launch,
+    .discard = norma_lt_discard,
+    .close = norma_lt_close,
     .version = append_version,
 };

@@ -34,7 +34,7 @@
 
 enum { CUBLASLT_ALGORITHM_BYTES = 64 };
 
-extern const lt_vendor cublaslt_vendor;
-extern const gpu_operation cublaslt_linear;
+extern const lt_vendor norma_cublaslt_vendor;
+extern const gpu_operation norma_cublaslt_linear;
 
 #endif

@@ -61,18 +61,18 @@ static const lt_vendor hipblaslt = {
 };
 
 static norma_status prepare(gpu_device *device, norma_launch *launch) {
-    return lt_prepare(&hipblaslt, device, launch);
+    return norma_lt_prepare(&hipblaslt, device, launch);
 }
 
 static void append_version(gpu_device *device, char *text, size_t text_bytes) {
-    lt_version(&hipblaslt, device, text, text_bytes);
+    norma_lt_version(&hipblaslt, device, text, text_bytes);
 }
 
-const gpu_operation hipblaslt_linear = {
+const gpu_operation norma_hipblaslt_linear = {
     .kernel = NORMA_KERNEL_LINEAR_BLAS,
     .prepare = prepare,
-    .launch = lt_launch,
-    .discard = lt_discard,
-    .close = lt_close,
+    .launch = norma_lt_launch,
+    .discard = norma_lt_discard,
+    .close = norma_lt_close,
     .version = append_version,
 };

@@ -4,6 +4,6 @@
 
 #include "lt_linear.h"
 
-extern const gpu_operation hipblaslt_linear;
+extern const gpu_operation norma_hipblaslt_linear;
 
 #endif

@@ -44,7 +44,7 @@ static void load(const lt_vendor *vendor) {
     }
 }
 
-const lt_api *lt_api_get(const lt_vendor *vendor, int index) {
+const lt_api *norma_lt_api_get(const lt_vendor *vendor, int index) {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     lt_libraries *libraries = vendor->libraries;
     pthread_mutex_lock(&lock);

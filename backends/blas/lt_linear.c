@@ -3,10 +3,10 @@
  *
  * It takes x with contiguous rows (or columns, in a product of a backward), W with contiguous rows or columns of x's dtype,
  * outputs with contiguous rows of x's dtype or fp32, and a contiguous bias of the output's dtype; it refuses the rest.
- * lt_prepare() searches for the fastest algorithm for the plan's largest m with aligned addresses, and for one that serves
- * any address: without one the product is refused, because a call could not be. lt_launch() keeps the former for other m
- * where the library allows it, else takes its first choice, so that a result depends on the shape and not on what ran
- * before; and where that has none, the latter. */
+ * norma_lt_prepare() searches for the fastest algorithm for the plan's largest m with aligned addresses, and for one that
+ * serves any address: without one the product is refused, because a call could not be. norma_lt_launch() keeps the former
+ * for other m where the library allows it, else takes its first choice, so that a result depends on the shape and not on
+ * what ran before; and where that has none, the latter. */
 #include "lt_linear.h"
 
 #include <stdio.h>
@@ -56,7 +56,7 @@ static norma_status open_session(gpu_device *device, const lt_vendor *vendor) {
     char why[96];
     snprintf(why, sizeof why, "%s was not found", vendor->sonames[0]);
     int index = 0;
-    for (const lt_api *api; (api = lt_api_get(vendor, index)); index++) {
+    for (const lt_api *api; (api = norma_lt_api_get(vendor, index)); index++) {
         if (!start(vendor, api, session, why, sizeof why)) continue;
         device->lt = session;
         norma_log(&device->base.log, NORMA_LOG_INFO, "%s %zu is open", vendor->name, vendor->version(api, session->handle));
@@ -67,14 +67,14 @@ static norma_status open_session(gpu_device *device, const lt_vendor *vendor) {
     return norma_fail(NORMA_ERROR_UNSUPPORTED, "%s", why);
 }
 
-void lt_version(const lt_vendor *vendor, gpu_device *device, char *text, size_t text_bytes) {
+void norma_lt_version(const lt_vendor *vendor, gpu_device *device, char *text, size_t text_bytes) {
     if (open_session(device, vendor) != NORMA_OK) return;
     const lt_session *session = device->lt;
     const size_t used = strlen(text);
     snprintf(text + used, text_bytes - used, ", %s %zu", vendor->name, vendor->version(session->api, session->handle));
 }
 
-void lt_close(gpu_device *device) {
+void norma_lt_close(gpu_device *device) {
     lt_session *session = device->lt;
     if (!session) return;
     session->api->destroy(session->handle);
@@ -84,7 +84,7 @@ void lt_close(gpu_device *device) {
 
 static const char *objection(const lt_vendor *vendor, const norma_problem *problem, const norma_part *part) {
     const norma_layout *out = &part->out.layout, *bias = &part->bias.layout;
-    const char *why = blas_objection(problem, part);
+    const char *why = norma_blas_objection(problem, part);
     if (why) return why;
     if (bias->dtype != NORMA_NONE && bias->dtype != out->dtype) return "a bias of another dtype than the output";
     if (bias->dtype != NORMA_NONE && bias->col_stride != 1) return "a bias that is not contiguous";
@@ -96,9 +96,9 @@ static const char *objection(const lt_vendor *vendor, const norma_problem *probl
 
 static lt_shape shape_of(const gpu_device *device, const norma_problem *problem, const norma_part *part) {
     const norma_layout *weight = &part->weight.layout;
-    const bool join = blas_batches_join(problem, part);
-    const bool transposed = !blas_rows_are_contiguous(weight, part->n);
-    const bool x_transposed = blas_x_is_transposed(problem);
+    const bool join = norma_blas_batches_join(problem, part);
+    const bool transposed = !norma_blas_rows_are_contiguous(weight, part->n);
+    const bool x_transposed = norma_blas_x_is_transposed(problem);
     const lt_session *session = device->lt;
     return (lt_shape){
         .vendor = session->vendor,
@@ -138,10 +138,10 @@ static lt_shape loosest(const norma_problem *problem, const norma_part *part, lt
     return shape;
 }
 
-/* Also of a plan that lt_prepare() gave up half way. */
-void lt_discard(gpu_device *device, norma_launch *launch) {
+/* Also of a plan that norma_lt_prepare() gave up half way. */
+void norma_lt_discard(gpu_device *device, norma_launch *launch) {
     lt_plan *plan = launch->native;
-    for (int p = 0; p < NORMA_MAX_PARTS; p++) lt_product_destroy(device, &plan->part[p].product);
+    for (int p = 0; p < NORMA_MAX_PARTS; p++) norma_lt_product_destroy(device, &plan->part[p].product);
     free(plan);
 }
 
@@ -150,18 +150,19 @@ static norma_status prepare_part(gpu_device *device, const norma_problem *proble
     const char *why = objection(vendor, problem, part);
     if (why) return norma_fail(NORMA_ERROR_UNSUPPORTED, "%s does not take %s", vendor->name, why);
     out->tuned_shape = shape_of(device, problem, part);
-    norma_status status = lt_product_create(device, &out->tuned_shape, &out->product);
+    norma_status status = norma_lt_product_create(device, &out->tuned_shape, &out->product);
     const bool timed = problem->op != NORMA_OP_PRODUCT; /* one of gradients has the same bits in every process */
-    if (!status) status = (timed ? lt_product_search : lt_product_first)(device, &out->product, &out->tuned);
+    if (!status) status = (timed ? norma_lt_product_search : norma_lt_product_first)(device, &out->product, &out->tuned);
     if (status || !asks_for_alignments(vendor)) return status;
     const lt_shape loose_shape = loosest(problem, part, out->tuned_shape);
     int count = 0;
-    status = lt_product_reshape(device, &out->product, &loose_shape);
-    if (!status) status = lt_product_candidates(device, &out->product, out->tuned.workspace_bytes, 1, &out->loose, &count);
+    status = norma_lt_product_reshape(device, &out->product, &loose_shape);
+    if (!status)
+        status = norma_lt_product_candidates(device, &out->product, out->tuned.workspace_bytes, 1, &out->loose, &count);
     return status;
 }
 
-norma_status lt_prepare(const lt_vendor *vendor, gpu_device *device, norma_launch *launch) {
+norma_status norma_lt_prepare(const lt_vendor *vendor, gpu_device *device, norma_launch *launch) {
     const norma_problem *problem = launch->problem;
     if (!norma_problem_is_plain(problem))
         return norma_fail(NORMA_ERROR_UNSUPPORTED, "%s computes plain products only", vendor->name);
@@ -206,20 +207,21 @@ static bool fully_aligned(const lt_shape *shape) {
 static bool tuned_serves(const gpu_device *device, const lt_part *part, size_t workspace_bytes) {
     const lt_shape *shape = &part->product.shape;
     return memcmp(shape, &part->tuned_shape, sizeof *shape) == 0 ||
-           (fully_aligned(shape) && lt_product_admits(device, &part->product, &part->tuned, workspace_bytes));
+           (fully_aligned(shape) && norma_lt_product_admits(device, &part->product, &part->tuned, workspace_bytes));
 }
 
 /* Makes the part's product fit `shape` and chooses its algorithm. */
 static norma_status adapt(gpu_device *device, lt_part *part, const lt_shape *shape, size_t workspace_bytes) {
     part->ready = false;
-    norma_status status = lt_product_reshape(device, &part->product, shape);
+    norma_status status = norma_lt_product_reshape(device, &part->product, shape);
     if (status) return status;
     part->choice = part->tuned;
     if (!tuned_serves(device, part, workspace_bytes)) {
         int count = 0;
-        status = lt_product_candidates(device, &part->product, workspace_bytes, 1, &part->choice, &count);
+        status = norma_lt_product_candidates(device, &part->product, workspace_bytes, 1, &part->choice, &count);
     }
-    if (status == NORMA_ERROR_UNSUPPORTED && lt_product_admits(device, &part->product, &part->loose, workspace_bytes)) {
+    if (status == NORMA_ERROR_UNSUPPORTED &&
+        norma_lt_product_admits(device, &part->product, &part->loose, workspace_bytes)) {
         part->choice = part->loose;
         status = NORMA_OK;
     }
@@ -231,10 +233,10 @@ static norma_status launch_product(gpu_device *device, const norma_launch *launc
     const norma_part *part = &problem->part[index];
     lt_part *planned = &((lt_plan *)launch->native)->part[index];
     const lt_operands operands = {
-        .x = gpu_view(&problem->x).data,
-        .weight = gpu_view(&part->weight).data,
-        .bias = gpu_view(&part->bias).data,
-        .out = gpu_view(&part->out).data,
+        .x = norma_gpu_view(&problem->x).data,
+        .weight = norma_gpu_view(&part->weight).data,
+        .bias = norma_gpu_view(&part->bias).data,
+        .out = norma_gpu_view(&part->out).data,
         .workspace = (char *)launch->workspace.data + launch->workspace.offset_bytes,
         .workspace_bytes = launch->workspace_bytes,
     };
@@ -247,7 +249,7 @@ static norma_status launch_product(gpu_device *device, const norma_launch *launc
     norma_log(&device->base.log, NORMA_LOG_DEBUG, "%sMatmul: m %lld, n %lld, k %lld, batch %lld, workspace %zu bytes",
               shape.vendor->prefix, (long long)shape.m, (long long)shape.n, (long long)shape.k, (long long)shape.batch,
               launch->workspace_bytes);
-    return lt_product_run(device, &planned->product, &planned->choice, &operands, device->stream);
+    return norma_lt_product_run(device, &planned->product, &planned->choice, &operands, device->stream);
 }
 
 /* A batch that does not join, and that the library refuses, is as many products of the kind that the plan was made for. */
@@ -264,7 +266,7 @@ static norma_status launch_part(gpu_device *device, const norma_launch *launch, 
     return status;
 }
 
-norma_status lt_launch(gpu_device *device, const norma_launch *launch) {
+norma_status norma_lt_launch(gpu_device *device, const norma_launch *launch) {
     norma_status status = NORMA_OK;
     for (int p = 0; !status && p < launch->problem->parts; p++)
         if (launch->problem->part[p].n > 0) status = launch_part(device, launch, p);

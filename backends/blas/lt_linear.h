@@ -6,12 +6,12 @@
 #include "../gpu/gpu.h"
 #include "lt_vendor.h"
 
-norma_status lt_prepare(const lt_vendor *vendor, gpu_device *device, norma_launch *launch);
-norma_status lt_launch(gpu_device *device, const norma_launch *launch);
-void lt_discard(gpu_device *device, norma_launch *launch);
-void lt_close(gpu_device *device);
+norma_status norma_lt_prepare(const lt_vendor *vendor, gpu_device *device, norma_launch *launch);
+norma_status norma_lt_launch(gpu_device *device, const norma_launch *launch);
+void norma_lt_discard(gpu_device *device, norma_launch *launch);
+void norma_lt_close(gpu_device *device);
 
 /* Appends ", cuBLASLt 130000", if there is such a library. */
-void lt_version(const lt_vendor *vendor, gpu_device *device, char *text, size_t text_bytes);
+void norma_lt_version(const lt_vendor *vendor, gpu_device *device, char *text, size_t text_bytes);
 
 #endif

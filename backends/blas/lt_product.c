@@ -15,7 +15,7 @@ static norma_status check(gpu_device *device, int status, const char *call) {
     if (status != numbers[LT_NOT_SUPPORTED] && status != numbers[LT_INVALID_VALUE] && status != numbers[LT_ARCH_MISMATCH]) {
         /* A device that has faulted shows here as an inner error or a failed execution: the driver knows better. */
         void *stream;
-        norma_status fault = gpu_own_stream(device, &stream);
+        norma_status fault = norma_gpu_own_stream(device, &stream);
         if (!fault) fault = GPU_CALL(device->driver, stream_sync, stream);
         if (fault == NORMA_ERROR_DEVICE_LOST) return fault;
         if (status != numbers[LT_INTERNAL_ERROR])
@@ -62,7 +62,7 @@ static norma_status create_operation(gpu_device *device, const lt_shape *shape, 
     return status;
 }
 
-norma_status lt_product_create(gpu_device *device, const lt_shape *shape, lt_product *out_product) {
+norma_status norma_lt_product_create(gpu_device *device, const lt_shape *shape, lt_product *out_product) {
     lt_product product = {.shape = *shape};
     norma_status status = create_operation(device, shape, &product.operation);
     if (!status && shape->weight_transposed)
@@ -74,15 +74,15 @@ norma_status lt_product_create(gpu_device *device, const lt_shape *shape, lt_pro
     else if (!status)
         status = create_matrix(device, shape->dtype, shape->k, shape->m, shape->x_ld, &product.x);
     if (!status) status = create_matrix(device, shape->out_dtype, shape->n, shape->m, shape->out_ld, &product.out);
-    if (!status) status = lt_product_reshape(device, &product, shape);
+    if (!status) status = norma_lt_product_reshape(device, &product, shape);
     if (status)
-        lt_product_destroy(device, &product);
+        norma_lt_product_destroy(device, &product);
     else
         *out_product = product;
     return status;
 }
 
-void lt_product_destroy(gpu_device *device, lt_product *product) {
+void norma_lt_product_destroy(gpu_device *device, lt_product *product) {
     const lt_session *session = device->lt;
     if (product->operation) session->api->operation_destroy(product->operation);
     if (product->x) session->api->matrix_destroy(product->x);
@@ -91,7 +91,7 @@ void lt_product_destroy(gpu_device *device, lt_product *product) {
     *product = (lt_product){0};
 }
 
-norma_status lt_product_reshape(gpu_device *device, lt_product *product, const lt_shape *shape) {
+norma_status norma_lt_product_reshape(gpu_device *device, lt_product *product, const lt_shape *shape) {
     const uint64_t m = (uint64_t)shape->m, k = (uint64_t)shape->k;
     const int32_t batch = (int32_t)shape->batch;
     if (batch != shape->batch)
@@ -123,8 +123,8 @@ norma_status lt_product_reshape(gpu_device *device, lt_product *product, const l
     return status;
 }
 
-norma_status lt_product_run(gpu_device *device, const lt_product *product, const lt_candidate *candidate,
-                            const lt_operands *operands, void *stream) {
+norma_status norma_lt_product_run(gpu_device *device, const lt_product *product, const lt_candidate *candidate,
+                                  const lt_operands *operands, void *stream) {
     const lt_session *session = device->lt;
     const float one = 1, old = product->shape.accumulate ? 1 : 0;
     if (product->shape.bias_alignment) {
@@ -182,8 +182,8 @@ static const char *unpack(const lt_vendor *vendor, const found_room *room, int i
     return algorithm;
 }
 
-norma_status lt_product_candidates(gpu_device *device, const lt_product *product, size_t workspace_bytes, int wanted,
-                                   lt_candidate *out_candidates, int *out_count) {
+norma_status norma_lt_product_candidates(gpu_device *device, const lt_product *product, size_t workspace_bytes, int wanted,
+                                         lt_candidate *out_candidates, int *out_count) {
     const lt_session *session = device->lt;
     void *search = NULL;
     found_room room;
@@ -208,8 +208,8 @@ norma_status lt_product_candidates(gpu_device *device, const lt_product *product
                   : norma_fail(NORMA_ERROR_UNSUPPORTED, "%s has no algorithm for this product", session->vendor->name);
 }
 
-bool lt_product_admits(const gpu_device *device, const lt_product *product, const lt_candidate *candidate,
-                       size_t workspace_bytes) {
+bool norma_lt_product_admits(const gpu_device *device, const lt_product *product, const lt_candidate *candidate,
+                             size_t workspace_bytes) {
     const lt_session *session = device->lt;
     found_room room;
     lt_found checked;

@@ -52,31 +52,31 @@ typedef struct lt_candidate {
     size_t workspace_bytes;
 } lt_candidate;
 
-norma_status lt_product_create(gpu_device *device, const lt_shape *shape, lt_product *out_product);
-void lt_product_destroy(gpu_device *device, lt_product *product);
+norma_status norma_lt_product_create(gpu_device *device, const lt_shape *shape, lt_product *out_product);
+void norma_lt_product_destroy(gpu_device *device, lt_product *product);
 
 /* Changes m, k, batch, batch strides and alignments; the rest must be as it was. */
-norma_status lt_product_reshape(gpu_device *device, lt_product *product, const lt_shape *shape);
+norma_status norma_lt_product_reshape(gpu_device *device, lt_product *product, const lt_shape *shape);
 
-norma_status lt_product_run(gpu_device *device, const lt_product *product, const lt_candidate *candidate,
-                            const lt_operands *operands, void *stream);
+norma_status norma_lt_product_run(gpu_device *device, const lt_product *product, const lt_candidate *candidate,
+                                  const lt_operands *operands, void *stream);
 
 /* Asks the library for up to `wanted` algorithms, at most LT_MAX_CANDIDATES, that need at most `workspace_bytes`, best guess
  * first. None is NORMA_ERROR_UNSUPPORTED. */
-norma_status lt_product_candidates(gpu_device *device, const lt_product *product, size_t workspace_bytes, int wanted,
-                                   lt_candidate *out_candidates, int *out_count);
+norma_status norma_lt_product_candidates(gpu_device *device, const lt_product *product, size_t workspace_bytes, int wanted,
+                                         lt_candidate *out_candidates, int *out_count);
 
 /* Whether the library says that an algorithm that was found for another m serves the product as it is now, and in how much
  * workspace. A library that cannot say does not. */
-bool lt_product_admits(const gpu_device *device, const lt_product *product, const lt_candidate *candidate,
-                       size_t workspace_bytes);
+bool norma_lt_product_admits(const gpu_device *device, const lt_product *product, const lt_candidate *candidate,
+                             size_t workspace_bytes);
 
 /* The library's own first choice, which follows from the shape, the device and its version. */
-norma_status lt_product_first(gpu_device *device, const lt_product *product, lt_candidate *out_choice);
+norma_status norma_lt_product_first(gpu_device *device, const lt_product *product, lt_candidate *out_choice);
 
 /* The fastest of the candidates, timed on random operands, unless the process has searched for this shape before: so every
  * context of the process computes the same bits, but another process may not. Where there is no memory to time in, the first
  * choice, until there is. */
-norma_status lt_product_search(gpu_device *device, const lt_product *product, lt_candidate *out_choice);
+norma_status norma_lt_product_search(gpu_device *device, const lt_product *product, lt_candidate *out_choice);
 
 #endif

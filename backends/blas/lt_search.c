@@ -97,7 +97,7 @@ static norma_status fill_bench(gpu_device *device, const lt_shape *shape, const 
                                test_bench *bench) {
     const gpu_driver *driver = device->driver;
     const int64_t weight_columns = shape->weight_transposed ? shape->n : shape->k;
-    norma_status status = gpu_own_stream(device, &bench->stream);
+    norma_status status = norma_gpu_own_stream(device, &bench->stream);
     if (!status) status = GPU_CALL(driver, event_create, &bench->start, GPU_EVENT_TIMED);
     if (!status) status = GPU_CALL(driver, event_create, &bench->stop, GPU_EVENT_TIMED);
     if (!status)
@@ -130,7 +130,7 @@ static norma_status time_once(gpu_device *device, const lt_product *product, con
                                   bench->out, bench->workspace, candidate->workspace_bytes};
     norma_status status = GPU_CALL(driver, event_record, bench->start, bench->stream);
     if (status) return status;
-    status = lt_product_run(device, product, candidate, &operands, bench->stream);
+    status = norma_lt_product_run(device, product, candidate, &operands, bench->stream);
     if (status) {
         *out_ms = INFINITY;
         return status == NORMA_ERROR_DEVICE_LOST ? status : NORMA_OK;
@@ -198,17 +198,17 @@ static norma_status race(gpu_device *device, const lt_product *product, const te
                : norma_fail(NORMA_ERROR_UNSUPPORTED, "no algorithm of %s ran this product", product->shape.vendor->name);
 }
 
-norma_status lt_product_first(gpu_device *device, const lt_product *product, lt_candidate *out_choice) {
+norma_status norma_lt_product_first(gpu_device *device, const lt_product *product, lt_candidate *out_choice) {
     int count = 0;
-    return lt_product_candidates(device, product, LT_MAX_WORKSPACE_BYTES, 1, out_choice, &count);
+    return norma_lt_product_candidates(device, product, LT_MAX_WORKSPACE_BYTES, 1, out_choice, &count);
 }
 
-norma_status lt_product_search(gpu_device *device, const lt_product *product, lt_candidate *out_choice) {
+norma_status norma_lt_product_search(gpu_device *device, const lt_product *product, lt_candidate *out_choice) {
     if (recall(&product->shape, out_choice)) return NORMA_OK;
     lt_candidate candidates[LT_MAX_CANDIDATES];
     int count = 0;
     norma_status status =
-        lt_product_candidates(device, product, LT_MAX_WORKSPACE_BYTES, LT_MAX_CANDIDATES, candidates, &count);
+        norma_lt_product_candidates(device, product, LT_MAX_WORKSPACE_BYTES, LT_MAX_CANDIDATES, candidates, &count);
     if (status) return status;
     size_t workspace_bytes = 0;
     for (int i = 0; i < count; i++)

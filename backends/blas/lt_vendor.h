@@ -124,6 +124,6 @@ typedef struct lt_vendor {
 
 /* The vendor's libraries of this process, newest first: number `index` of those that are there, or NULL past the last. A
  * library that something else in the process has loaded already comes before all others. */
-const lt_api *lt_api_get(const lt_vendor *vendor, int index);
+const lt_api *norma_lt_api_get(const lt_vendor *vendor, int index);
 
 #endif

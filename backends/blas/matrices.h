@@ -4,15 +4,15 @@
 
 #include "../problem.h"
 
-bool blas_rows_are_contiguous(const norma_layout *layout, int64_t columns);
+bool norma_blas_rows_are_contiguous(const norma_layout *layout, int64_t columns);
 
 /* A batch whose rows all stand at one stride is one taller matrix. */
-bool blas_batches_join(const norma_problem *problem, const norma_part *part);
+bool norma_blas_batches_join(const norma_problem *problem, const norma_part *part);
 
 /* A product that sums over rows has its x column by column, and one batch. */
-bool blas_x_is_transposed(const norma_problem *problem);
+bool norma_blas_x_is_transposed(const norma_problem *problem);
 
 /* Why no such product takes a part, as "does not take ..."; NULL if it does. The bias is not looked at. */
-const char *blas_objection(const norma_problem *problem, const norma_part *part);
+const char *norma_blas_objection(const norma_problem *problem, const norma_part *part);
 
 #endif

@@ -71,7 +71,7 @@ static void close_handle(gpu_device *device) {
 }
 
 static const char *objection(const norma_problem *problem, const norma_part *part) {
-    const char *why = blas_objection(problem, part);
+    const char *why = norma_blas_objection(problem, part);
     if (why) return why;
     if (norma_tensor_present(&part->bias)) return "a bias";
     const norma_layout *weight = &part->weight.layout;
@@ -107,20 +107,20 @@ static int roc_dtype(norma_dtype dtype) {
 /* out' = W' x' in column-major matrices: what lies row by row is its transpose there. */
 static norma_status multiply(const gpu_device *device, const norma_problem *problem, const norma_part *part) {
     const norma_layout *x = &problem->x.layout, *weight = &part->weight.layout, *out = &part->out.layout;
-    const bool join = blas_batches_join(problem, part);
-    const bool transposed = !blas_rows_are_contiguous(weight, part->n);
+    const bool join = norma_blas_batches_join(problem, part);
+    const bool transposed = !norma_blas_rows_are_contiguous(weight, part->n);
     const int64_t m = join ? problem->batch * problem->m : problem->m, batch = join ? 1 : problem->batch;
     const int dtype = roc_dtype(x->dtype), out_dtype = roc_dtype(out->dtype);
     const int32_t out_ld = (int32_t)out->row_stride;
-    const bool x_transposed = blas_x_is_transposed(problem);
+    const bool x_transposed = norma_blas_x_is_transposed(problem);
     const int32_t x_ld = (int32_t)(x_transposed ? x->col_stride : x->row_stride);
     const float one = 1.0f, kept = problem->accumulate ? 1.0f : 0.0f;
-    void *const to = gpu_view(&part->out).data;
+    void *const to = norma_gpu_view(&part->out).data;
     return check(
         api.multiply(device->rocblas, transposed ? ROC_TRANSPOSED : ROC_NONE, x_transposed ? ROC_TRANSPOSED : ROC_NONE,
-                     (int32_t)part->n, (int32_t)m, (int32_t)problem->k, &one, gpu_view(&part->weight).data, dtype,
-                     (int32_t)(transposed ? weight->col_stride : weight->row_stride), 0, gpu_view(&problem->x).data, dtype,
-                     x_ld, join ? 0 : x->batch_stride, &kept, to, out_dtype, out_ld, join ? 0 : out->batch_stride, to,
+                     (int32_t)part->n, (int32_t)m, (int32_t)problem->k, &one, norma_gpu_view(&part->weight).data, dtype,
+                     (int32_t)(transposed ? weight->col_stride : weight->row_stride), 0, norma_gpu_view(&problem->x).data,
+                     dtype, x_ld, join ? 0 : x->batch_stride, &kept, to, out_dtype, out_ld, join ? 0 : out->batch_stride, to,
                      out_dtype, out_ld, join ? 0 : out->batch_stride, (int32_t)batch, ROC_F32, ROC_ALGORITHM_STANDARD, 0, 0),
         "rocblas_gemm_strided_batched_ex");
 }
@@ -140,7 +140,7 @@ static void version(gpu_device *device, char *text, size_t text_bytes) {
     snprintf(text + used, text_bytes - used, ", rocBLAS %s", number);
 }
 
-const gpu_operation rocblas_linear = {
+const gpu_operation norma_rocblas_linear = {
     .kernel = NORMA_KERNEL_LINEAR_BLAS,
     .prepare = prepare,
     .launch = enqueue,

@@ -4,6 +4,6 @@
 
 #include "../gpu/gpu.h"
 
-extern const gpu_operation rocblas_linear;
+extern const gpu_operation norma_rocblas_linear;
 
 #endif

@@ -73,8 +73,8 @@ static void *resolve(void *library, const gpu_symbol *symbol) {
     return dlsym(library, symbol->exported ? symbol->exported : symbol->name);
 }
 
-const gpu_driver *cuda_driver(char *why, size_t why_bytes) {
+const gpu_driver *norma_cuda_driver(char *why, size_t why_bytes) {
     static const char *const sonames[] = {"libcuda.so.1", NULL};
     static gpu_driver_library library = {.sonames = sonames, .symbols = symbols, .resolve = resolve};
-    return gpu_driver_get(&library, why, why_bytes);
+    return norma_gpu_driver_get(&library, why, why_bytes);
 }

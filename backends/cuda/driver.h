@@ -17,6 +17,6 @@ enum {
 };
 
 /* Loads the driver on first use; NULL, with the reason in `why`, if there is none. */
-const gpu_driver *cuda_driver(char *why, size_t why_bytes);
+const gpu_driver *norma_cuda_driver(char *why, size_t why_bytes);
 
 #endif

@@ -4,6 +4,6 @@
 
 #include "../gpu/gpu.h"
 
-extern const gpu_image cuda_images[];
+extern const gpu_image norma_cuda_images[];
 
 #endif

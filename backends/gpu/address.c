@@ -25,7 +25,7 @@ static norma_status check(gpu_device *device, const norma_tensor *tensor, const 
         *place = address / GRANULE_BYTES;
         return NORMA_OK;
     }
-    if (result != GPU_ERROR_INVALID_VALUE) return gpu_check(device->driver, result, GPU_FN_pointer_attribute);
+    if (result != GPU_ERROR_INVALID_VALUE) return norma_gpu_check(device->driver, result, GPU_FN_pointer_attribute);
     char label[32];
     if (part < 0)
         snprintf(label, sizeof label, "%s", name);
@@ -35,7 +35,7 @@ static norma_status check(gpu_device *device, const norma_tensor *tensor, const 
                       address, device->base.index);
 }
 
-norma_status gpu_check_addresses(gpu_device *device, const norma_problem *problem) {
+norma_status norma_gpu_check_addresses(gpu_device *device, const norma_problem *problem) {
     if (device->reads_host_memory || !device->driver->pointer_attribute) return NORMA_OK;
     const struct {
         const norma_tensor *tensor;

@@ -54,7 +54,7 @@ static void add_lack_of_code(const gpu_platform *platform, const gpu_driver *dri
                  arch_name);
 }
 
-void gpu_probe(const gpu_platform *platform, norma_backend_info *out_info) {
+void norma_gpu_probe(const gpu_platform *platform, norma_backend_info *out_info) {
     out_info->built = 1;
     out_info->devices = 0;
     int devices;
@@ -85,7 +85,7 @@ static norma_status find_device(const gpu_platform *platform, int index, const g
     return GPU_CALL(driver, device_get, out_ordinal, index);
 }
 
-norma_status gpu_describe(const gpu_platform *platform, int index, norma_device_info *out_info) {
+norma_status norma_gpu_describe(const gpu_platform *platform, int index, norma_device_info *out_info) {
     const gpu_driver *driver;
     int ordinal, arch;
     const norma_status status = find_device(platform, index, &driver, &ordinal);
@@ -116,7 +116,7 @@ static norma_status read_limits(gpu_device *device, const norma_device_info *inf
     return NORMA_OK;
 }
 
-norma_status gpu_open(const gpu_platform *platform, const norma_open_desc *desc, norma_device **out_device) {
+norma_status norma_gpu_open(const gpu_platform *platform, const norma_open_desc *desc, norma_device **out_device) {
     const char *platform_name = platform->backend->name;
     if (desc->native_context || desc->native_device)
         return norma_fail(NORMA_ERROR_OPTION, "desc.%s is given, but backend %s works in the driver's primary context",
@@ -151,79 +151,79 @@ norma_status gpu_open(const gpu_platform *platform, const norma_open_desc *desc,
     return NORMA_OK;
 }
 
-void gpu_close(norma_device *base) {
+void norma_gpu_close(norma_device *base) {
     gpu_device *device = (gpu_device *)base;
     const gpu_driver *driver = device->driver;
     void *previous;
     /* Results are not looked at: after a device fault every call fails, and there is nobody left to tell. */
-    const bool entered = gpu_enter(device, &previous) == NORMA_OK;
+    const bool entered = norma_gpu_enter(device, &previous) == NORMA_OK;
     driver->stream_sync(device->stream);
     for (int kernel = 0; kernel < NORMA_KERNEL_COUNT; kernel++) {
-        const gpu_operation *operation = gpu_operation_for(device->platform, (norma_kernel)kernel);
+        const gpu_operation *operation = norma_gpu_operation_for(device->platform, (norma_kernel)kernel);
         if (operation && operation->close) operation->close(device);
     }
-    gpu_words_free(device);
-    gpu_unload(device);
+    norma_gpu_words_free(device);
+    norma_gpu_unload(device);
     if (device->own_stream) driver->stream_destroy(device->own_stream);
-    if (entered) gpu_leave(device, previous);
+    if (entered) norma_gpu_leave(device, previous);
     driver->primary_release(device->ordinal);
     free(device);
 }
 
-norma_status gpu_sync(norma_device *base) {
+norma_status norma_gpu_sync(norma_device *base) {
     gpu_device *device = (gpu_device *)base;
     void *previous;
-    norma_status status = gpu_enter(device, &previous);
+    norma_status status = norma_gpu_enter(device, &previous);
     if (status) return status;
     status = GPU_CALL(device->driver, stream_sync, device->stream);
-    gpu_leave(device, previous);
+    norma_gpu_leave(device, previous);
     return status;
 }
 
-void gpu_versions(norma_device *base, char *text, size_t text_bytes) {
+void norma_gpu_versions(norma_device *base, char *text, size_t text_bytes) {
     gpu_device *device = (gpu_device *)base;
     const gpu_operation *blas = device->platform->linear_blas;
     void *previous;
     device->platform->version(device->driver, text, text_bytes);
-    if (!blas || !blas->version || gpu_enter(device, &previous) != NORMA_OK) return;
+    if (!blas || !blas->version || norma_gpu_enter(device, &previous) != NORMA_OK) return;
     const size_t used = strlen(text);
     blas->version(device, text + used, text_bytes - used);
-    gpu_leave(device, previous);
+    norma_gpu_leave(device, previous);
 }
 
 /* A driver that cannot tell fails, as it does for the default stream while another stream that waits for it is captured. */
-bool gpu_capturing(norma_device *base) {
+bool norma_gpu_capturing(norma_device *base) {
     gpu_device *device = (gpu_device *)base;
     int capture = GPU_CAPTURE_NONE;
     void *previous;
     if (!device->driver->capture_status) return false;
-    if (gpu_enter(device, &previous) != NORMA_OK) return true;
+    if (norma_gpu_enter(device, &previous) != NORMA_OK) return true;
     const int result = device->driver->capture_status(device->stream, &capture);
-    gpu_leave(device, previous);
+    norma_gpu_leave(device, previous);
     return result != GPU_SUCCESS || capture != GPU_CAPTURE_NONE;
 }
 
-norma_status gpu_enter(gpu_device *device, void **out_previous) {
+norma_status norma_gpu_enter(gpu_device *device, void **out_previous) {
     const norma_status status = GPU_CALL(device->driver, context_get, out_previous);
     if (status || *out_previous == device->context) return status;
     return GPU_CALL(device->driver, context_set, device->context);
 }
 
-void gpu_leave(gpu_device *device, void *previous) {
+void norma_gpu_leave(gpu_device *device, void *previous) {
     if (previous != device->context) device->driver->context_set(previous);
 }
 
-int gpu_relax(gpu_device *device) {
+int norma_gpu_relax(gpu_device *device) {
     int mode = GPU_CAPTURE_RELAXED;
     if (device->driver->capture_mode && device->driver->capture_mode(&mode) == GPU_SUCCESS) return mode;
     return GPU_CAPTURE_RELAXED;
 }
 
-void gpu_strict(gpu_device *device, int mode) {
+void norma_gpu_strict(gpu_device *device, int mode) {
     if (device->driver->capture_mode) device->driver->capture_mode(&mode);
 }
 
-norma_status gpu_own_stream(gpu_device *device, void **out_stream) {
+norma_status norma_gpu_own_stream(gpu_device *device, void **out_stream) {
     norma_status status = NORMA_OK;
     if (!device->own_stream) status = GPU_CALL(device->driver, stream_create, &device->own_stream, GPU_STREAM_NON_BLOCKING);
     *out_stream = device->own_stream;

@@ -47,7 +47,7 @@ static bool load(gpu_driver_library *library) {
     return !missing;
 }
 
-const gpu_driver *gpu_driver_get(gpu_driver_library *library, char *why, size_t why_bytes) {
+const gpu_driver *norma_gpu_driver_get(gpu_driver_library *library, char *why, size_t why_bytes) {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     pthread_mutex_lock(&lock);
     if (!library->tried) library->usable = load(library);

@@ -98,7 +98,7 @@ typedef struct gpu_driver_library {
     /* Replaces functions that only resemble those of the table; NULL, or the name of one that is missing. May be NULL. */
     const char *(*adapt)(gpu_driver *driver);
 
-    /* gpu_driver_get()'s own. */
+    /* norma_gpu_driver_get()'s own. */
     bool tried, usable;
     gpu_driver driver;
     char why[128];
@@ -106,15 +106,15 @@ typedef struct gpu_driver_library {
 
 /* The table. The first call in the process opens the first of the sonames that the system's search path has, which stays
  * open, as drivers cannot be unloaded safely. NULL, with what is missing in `why`, if there is no usable library. */
-const gpu_driver *gpu_driver_get(gpu_driver_library *library, char *why, size_t why_bytes);
+const gpu_driver *norma_gpu_driver_get(gpu_driver_library *library, char *why, size_t why_bytes);
 
 /* Turns a driver's result into a status and a sentence that names the call. */
-norma_status gpu_check(const gpu_driver *driver, int result, gpu_function_id function);
+norma_status norma_gpu_check(const gpu_driver *driver, int result, gpu_function_id function);
 
 /* The same for a call that is not in the table. */
-norma_status gpu_check_call(const gpu_driver *driver, int result, const char *call);
+norma_status norma_gpu_check_call(const gpu_driver *driver, int result, const char *call);
 
-#define GPU_CALL(driver, function, ...) gpu_check((driver), (driver)->function(__VA_ARGS__), GPU_FN_##function)
+#define GPU_CALL(driver, function, ...) norma_gpu_check((driver), (driver)->function(__VA_ARGS__), GPU_FN_##function)
 
 /* Results. */
 enum {

@@ -5,20 +5,21 @@
 
 #include "gpu.h"
 
-#define GPU_IMAGE_BYTES(id, stem, path)                                  \
-    __asm__(".pushsection .rodata\n"                                     \
-            ".balign 4096\n"                                             \
-            ".hidden " #id "_image_" #stem "\n"                          \
-            ".globl " #id "_image_" #stem "\n" #id "_image_" #stem ":\n" \
-            ".incbin \"" path "\"\n"                                     \
-            ".popsection\n");                                            \
-    extern const char id##_image_##stem[] __attribute__((visibility("hidden")));
+#define GPU_IMAGE_BYTES(id, stem, path)                                              \
+    __asm__(".pushsection .rodata\n"                                                 \
+            ".balign 4096\n"                                                         \
+            ".hidden norma_" #id "_image_" #stem "\n"                                \
+            ".globl norma_" #id "_image_" #stem "\nnorma_" #id "_image_" #stem ":\n" \
+            ".incbin \"" path "\"\n"                                                 \
+            ".popsection\n");                                                        \
+    extern const char norma_##id##_image_##stem[] __attribute__((visibility("hidden")));
 
-#define GPU_IMAGE_ROW(id, stem, path) {#stem, id##_image_##stem},
+#define GPU_IMAGE_ROW(id, stem, path) {#stem, norma_##id##_image_##stem},
 
-/* Defines <id>_images from the list. */
-#define GPU_IMAGES(id, list)                                                                 \
-    list(GPU_IMAGE_BYTES) const gpu_image id##_images[] = {list(GPU_IMAGE_ROW){NULL, NULL}}; \
-    _Static_assert(sizeof id##_images / sizeof *id##_images <= GPU_MAX_IMAGES + 1, "every image has a place in gpu_device")
+/* Defines norma_<id>_images from the list. */
+#define GPU_IMAGES(id, list)                                                                         \
+    list(GPU_IMAGE_BYTES) const gpu_image norma_##id##_images[] = {list(GPU_IMAGE_ROW){NULL, NULL}}; \
+    _Static_assert(sizeof norma_##id##_images / sizeof *norma_##id##_images <= GPU_MAX_IMAGES + 1,   \
+                   "every image has a place in gpu_device")
 
 #endif

@@ -28,7 +28,7 @@ static bool means_lost(int result) {
     return false;
 }
 
-norma_status gpu_check_call(const gpu_driver *driver, int result, const char *call) {
+norma_status norma_gpu_check_call(const gpu_driver *driver, int result, const char *call) {
     if (result == GPU_SUCCESS) return NORMA_OK;
     const char *name = NULL, *text = NULL;
     if (driver->error_name(result, &name) != GPU_SUCCESS || !name) name = "unknown error";
@@ -39,6 +39,6 @@ norma_status gpu_check_call(const gpu_driver *driver, int result, const char *ca
     return norma_fail(status, "%s failed with %s (%d): %s", call, name, result, text);
 }
 
-norma_status gpu_check(const gpu_driver *driver, int result, gpu_function_id function) {
-    return gpu_check_call(driver, result, driver->symbols[function].name);
+norma_status norma_gpu_check(const gpu_driver *driver, int result, gpu_function_id function) {
+    return norma_gpu_check_call(driver, result, driver->symbols[function].name);
 }

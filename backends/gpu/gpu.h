@@ -37,7 +37,7 @@ typedef struct gpu_device {
     int function_count;
     uintptr_t known[GPU_KNOWN_ADDRESSES]; /* that the driver has confirmed, see address.c */
     void *lt, *rocblas;                   /* what backends/blas keeps of the vendor's libraries */
-    struct gpu_words *words;              /* see gpu_words_reserve() */
+    struct norma_gpu_words *words;        /* see norma_gpu_words_reserve() */
 } gpu_device;
 
 /* One kernel launch, ready but for its arguments. */
@@ -52,33 +52,33 @@ typedef struct gpu_kernel {
 
 /* Finds an extern "C" kernel by name and raises its limit of dynamic shared memory; NORMA_ERROR_UNSUPPORTED if the module
  * has none. */
-norma_status gpu_find(gpu_device *device, const char *name, unsigned shared_bytes, void **out_function);
+norma_status norma_gpu_find(gpu_device *device, const char *name, unsigned shared_bytes, void **out_function);
 
 /* Enqueues; `params` is one of the structs of params.h. */
-norma_status gpu_enqueue(gpu_device *device, const gpu_kernel *kernel, const void *params, size_t params_bytes);
+norma_status norma_gpu_enqueue(gpu_device *device, const gpu_kernel *kernel, const void *params, size_t params_bytes);
 
 /* The most blocks of so many threads that a launch may have. */
-int64_t gpu_most_blocks(const gpu_device *device, int threads);
+int64_t norma_gpu_most_blocks(const gpu_device *device, int threads);
 
 /* In prepare(): makes sure of so many bytes of zeros, which kernels may count and mark their values in. They are there for
  * every launch of the device, as the launch before left them, at an address that stays valid until the device is closed. */
-norma_status gpu_words_reserve(gpu_device *device, size_t bytes);
+norma_status norma_gpu_words_reserve(gpu_device *device, size_t bytes);
 
 /* In launch(): where they are. */
-void *gpu_words(const gpu_device *device);
+void *norma_gpu_words(const gpu_device *device);
 
 /* params.h structs from a problem. */
-norma_norm_params gpu_norm_params(const norma_problem *problem);
-norma_linear_params gpu_linear_params(const norma_problem *problem);
-norma_view gpu_view(const norma_tensor *tensor);
+norma_norm_params norma_gpu_norm_params(const norma_problem *problem);
+norma_linear_params norma_gpu_linear_params(const norma_problem *problem);
+norma_view norma_gpu_view(const norma_tensor *tensor);
 
 /* The kernels of column_sums for one dtype, and their launch, which chooses between them and fills params.lanes. */
 typedef struct gpu_sums {
     void *vectors, *elements;
 } gpu_sums;
 
-norma_status gpu_sums_find(gpu_device *device, norma_dtype dtype, gpu_sums *out_sums);
-norma_status gpu_sums_enqueue(gpu_device *device, const gpu_sums *sums, norma_sums_params params);
+norma_status norma_gpu_sums_find(gpu_device *device, norma_dtype dtype, gpu_sums *out_sums);
+norma_status norma_gpu_sums_enqueue(gpu_device *device, const gpu_sums *sums, norma_sums_params params);
 
 /* One file per kernel decides geometry and arguments: prepare finds the function and sizes the workspace, launch enqueues.
  * launch->native is the operation's own, in the host's memory: discard frees it, or free() where an operation has no
@@ -93,14 +93,14 @@ typedef struct gpu_operation {
     void (*version)(gpu_device *device, char *text, size_t text_bytes);
 } gpu_operation;
 
-extern const gpu_operation gpu_rmsnorm_rows;
-extern const gpu_operation gpu_rmsnorm_linear_skinny;
-extern const gpu_operation gpu_rmsnorm_linear_skinny_units;
-extern const gpu_operation gpu_rmsnorm_linear_tiled;
-extern const gpu_operation gpu_rmsnorm_linear_hopper;
-extern const gpu_operation gpu_fold_gamma;
-extern const gpu_operation gpu_rmsnorm_rows_backward;
-extern const gpu_operation gpu_column_sums;
-extern const gpu_operation gpu_stream;
+extern const gpu_operation norma_gpu_rmsnorm_rows;
+extern const gpu_operation norma_gpu_rmsnorm_linear_skinny;
+extern const gpu_operation norma_gpu_rmsnorm_linear_skinny_units;
+extern const gpu_operation norma_gpu_rmsnorm_linear_tiled;
+extern const gpu_operation norma_gpu_rmsnorm_linear_hopper;
+extern const gpu_operation norma_gpu_fold_gamma;
+extern const gpu_operation norma_gpu_rmsnorm_rows_backward;
+extern const gpu_operation norma_gpu_column_sums;
+extern const gpu_operation norma_gpu_stream;
 
 #endif

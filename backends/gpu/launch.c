@@ -3,11 +3,11 @@
 
 #include <stdlib.h>
 
-const gpu_operation *gpu_operation_for(const gpu_platform *platform, norma_kernel kernel) {
+const gpu_operation *norma_gpu_operation_for(const gpu_platform *platform, norma_kernel kernel) {
     const gpu_operation *const operations[] = {
-        &gpu_rmsnorm_rows,    platform->linear_skinny,    &gpu_rmsnorm_linear_tiled, &gpu_rmsnorm_linear_hopper,
-        &gpu_fold_gamma,      &gpu_rmsnorm_rows_backward, &gpu_column_sums,          &gpu_stream,
-        platform->linear_blas};
+        &norma_gpu_rmsnorm_rows,          platform->linear_skinny, &norma_gpu_rmsnorm_linear_tiled,
+        &norma_gpu_rmsnorm_linear_hopper, &norma_gpu_fold_gamma,   &norma_gpu_rmsnorm_rows_backward,
+        &norma_gpu_column_sums,           &norma_gpu_stream,       platform->linear_blas};
     for (size_t i = 0; i < sizeof operations / sizeof *operations; i++)
         if (operations[i] && operations[i]->kernel == kernel) return operations[i];
     return NULL;
@@ -23,46 +23,46 @@ static void discard_native(gpu_device *device, const gpu_operation *operation, n
     launch->native = NULL;
 }
 
-norma_status gpu_prepare(norma_device *base, norma_launch *launch) {
+norma_status norma_gpu_prepare(norma_device *base, norma_launch *launch) {
     gpu_device *device = (gpu_device *)base;
-    const gpu_operation *operation = gpu_operation_for(device->platform, launch->kernel);
+    const gpu_operation *operation = norma_gpu_operation_for(device->platform, launch->kernel);
     if (!operation)
         return norma_fail(NORMA_ERROR_UNSUPPORTED, "backend %s has no kernel %s", base->backend->name,
                           norma_kernel_name(launch->kernel));
     void *previous;
-    norma_status status = gpu_enter(device, &previous);
+    norma_status status = norma_gpu_enter(device, &previous);
     if (status) return status;
-    const int mode = gpu_relax(device);
+    const int mode = norma_gpu_relax(device);
     launch->native = NULL;
     launch->workspace_bytes = 0;
     launch->max_rows = 0;
     status = operation->prepare(device, launch);
     if (status) discard_native(device, operation, launch);
-    gpu_strict(device, mode);
-    gpu_leave(device, previous);
+    norma_gpu_strict(device, mode);
+    norma_gpu_leave(device, previous);
     return status;
 }
 
-void gpu_discard(norma_device *base, norma_launch *launch) {
+void norma_gpu_discard(norma_device *base, norma_launch *launch) {
     gpu_device *device = (gpu_device *)base;
     void *previous;
-    const bool entered = gpu_enter(device, &previous) == NORMA_OK;
-    discard_native(device, gpu_operation_for(device->platform, launch->kernel), launch);
-    if (entered) gpu_leave(device, previous);
+    const bool entered = norma_gpu_enter(device, &previous) == NORMA_OK;
+    discard_native(device, norma_gpu_operation_for(device->platform, launch->kernel), launch);
+    if (entered) norma_gpu_leave(device, previous);
 }
 
-norma_status gpu_launch(norma_device *base, const norma_launch *launch) {
+norma_status norma_gpu_launch(norma_device *base, const norma_launch *launch) {
     gpu_device *device = (gpu_device *)base;
     void *previous;
-    norma_status status = gpu_enter(device, &previous);
+    norma_status status = norma_gpu_enter(device, &previous);
     if (status) return status;
-    status = gpu_check_addresses(device, launch->problem);
-    if (!status) status = gpu_operation_for(device->platform, launch->kernel)->launch(device, launch);
-    gpu_leave(device, previous);
+    status = norma_gpu_check_addresses(device, launch->problem);
+    if (!status) status = norma_gpu_operation_for(device->platform, launch->kernel)->launch(device, launch);
+    norma_gpu_leave(device, previous);
     return status;
 }
 
-int64_t gpu_most_blocks(const gpu_device *device, int threads) {
+int64_t norma_gpu_most_blocks(const gpu_device *device, int threads) {
     return norma_index_min(INT32_MAX, device->base.limits.grid_threads / threads);
 }
 
@@ -83,12 +83,12 @@ static norma_status enqueue_extended(gpu_device *device, const gpu_kernel *kerne
     return GPU_CALL(device->driver, launch_extended, &config, kernel->function, arguments, NULL);
 }
 
-norma_status gpu_enqueue(gpu_device *device, const gpu_kernel *kernel, const void *params, size_t params_bytes) {
+norma_status norma_gpu_enqueue(gpu_device *device, const gpu_kernel *kernel, const void *params, size_t params_bytes) {
     const gpu_driver *driver = device->driver;
     if (norma_log_enabled(&device->base.log, NORMA_LOG_DEBUG))
         norma_log(&device->base.log, NORMA_LOG_DEBUG,
                   "%s: grid %ux%ux%u, block %ux%ux%u, shared %u bytes, cluster %u, overlap %d, arguments %zu bytes",
-                  gpu_function_name(device, kernel->function), kernel->grid[0], kernel->grid[1], kernel->grid[2],
+                  norma_gpu_function_name(device, kernel->function), kernel->grid[0], kernel->grid[1], kernel->grid[2],
                   kernel->block[0], kernel->block[1], kernel->block[2], kernel->shared_bytes, kernel->cluster,
                   kernel->overlap, params_bytes);
     void *arguments[] = {(void *)params};
@@ -97,7 +97,7 @@ norma_status gpu_enqueue(gpu_device *device, const gpu_kernel *kernel, const voi
     if (extended && (kernel->cluster > 1 || kernel->overlap)) return enqueue_extended(device, kernel, arguments);
     if (kernel->cluster > 1)
         return norma_fail(NORMA_ERROR_UNSUPPORTED, "%s asks for a cluster, which device %d does not offer",
-                          gpu_function_name(device, kernel->function), device->base.index);
+                          norma_gpu_function_name(device, kernel->function), device->base.index);
     return GPU_CALL(driver, launch, kernel->function, kernel->grid[0], kernel->grid[1], kernel->grid[2], kernel->block[0],
                     kernel->block[1], kernel->block[2], kernel->shared_bytes, device->stream, arguments, NULL);
 }

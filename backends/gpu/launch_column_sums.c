@@ -15,11 +15,11 @@ enum {
     CHUNK_BYTES = 16
 };
 
-norma_status gpu_sums_find(gpu_device *device, norma_dtype dtype, gpu_sums *out_sums) {
+norma_status norma_gpu_sums_find(gpu_device *device, norma_dtype dtype, gpu_sums *out_sums) {
     char name[32];
     snprintf(name, sizeof name, "column_sums_%s", norma_dtype_name(dtype));
-    const norma_status status = gpu_find(device, name, 0, &out_sums->vectors);
-    return status ? status : gpu_find(device, "column_sums_any", 0, &out_sums->elements);
+    const norma_status status = norma_gpu_find(device, name, 0, &out_sums->vectors);
+    return status ? status : norma_gpu_find(device, "column_sums_any", 0, &out_sums->elements);
 }
 
 /* Whether every row can be read in whole chunks. */
@@ -30,12 +30,12 @@ static bool suits_vectors(const norma_sums_params *params) {
            from->row_stride * bytes % CHUNK_BYTES == 0 && from->batch_stride * bytes % CHUNK_BYTES == 0;
 }
 
-norma_status gpu_sums_enqueue(gpu_device *device, const gpu_sums *sums, norma_sums_params params) {
+norma_status norma_gpu_sums_enqueue(gpu_device *device, const gpu_sums *sums, norma_sums_params params) {
     const bool vectors = suits_vectors(&params);
     const int64_t width = !vectors ? 1 : params.from_dtype == NORMA_F32 ? 4 : 8;
     params.lanes = vectors && params.pieces == 1 ? 8 : 32;
     const int64_t tiles = norma_ceil_div(params.columns, params.lanes * width);
-    if (tiles > gpu_most_blocks(device, THREADS))
+    if (tiles > norma_gpu_most_blocks(device, THREADS))
         return norma_fail(NORMA_ERROR_UNSUPPORTED, "column_sums: %lld columns in one call", (long long)params.columns);
     const gpu_kernel kernel = {
         .function = vectors ? sums->vectors : sums->elements,
@@ -43,7 +43,7 @@ norma_status gpu_sums_enqueue(gpu_device *device, const gpu_sums *sums, norma_su
         .block = {THREADS, 1, 1},
         .overlap = true,
     };
-    return gpu_enqueue(device, &kernel, &params, sizeof params);
+    return norma_gpu_enqueue(device, &kernel, &params, sizeof params);
 }
 
 typedef struct sums_native {
@@ -62,8 +62,8 @@ static norma_status prepare(gpu_device *device, norma_launch *launch) {
     /* Fewer rows have no more pieces. */
     const int pieces = pieces_of(problem->batch * problem->m);
     if (pieces > 1) launch->workspace_bytes = (size_t)(pieces * problem->k) * sizeof(float);
-    const norma_status status = gpu_sums_find(device, problem->x.layout.dtype, &native->pieces);
-    return status ? status : gpu_sums_find(device, NORMA_F32, &native->lines);
+    const norma_status status = norma_gpu_sums_find(device, problem->x.layout.dtype, &native->pieces);
+    return status ? status : norma_gpu_sums_find(device, NORMA_F32, &native->lines);
 }
 
 static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
@@ -71,9 +71,9 @@ static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
     const sums_native *native = launch->native;
     const int64_t rows = problem->batch * problem->m;
     const int pieces = pieces_of(rows);
-    const norma_view out = gpu_view(&problem->out);
+    const norma_view out = norma_gpu_view(&problem->out);
     norma_sums_params params = {
-        .from = gpu_view(&problem->x),
+        .from = norma_gpu_view(&problem->x),
         .to = out,
         .rows = rows,
         .m = problem->m,
@@ -84,19 +84,19 @@ static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
         .pieces = pieces,
         .accumulate = problem->accumulate,
     };
-    if (pieces == 1) return gpu_sums_enqueue(device, &native->pieces, params);
+    if (pieces == 1) return norma_gpu_sums_enqueue(device, &native->pieces, params);
     params.to.data = (char *)launch->workspace.data + launch->workspace.offset_bytes;
-    const norma_status status = gpu_sums_enqueue(device, &native->pieces, params);
+    const norma_status status = norma_gpu_sums_enqueue(device, &native->pieces, params);
     if (status) return status;
     params.from = (norma_view){.data = params.to.data, .row_stride = problem->k, .col_stride = 1};
     params.to = out;
     params.rows = params.m = params.piece_rows = pieces;
     params.from_dtype = NORMA_F32;
     params.pieces = 1;
-    return gpu_sums_enqueue(device, &native->lines, params);
+    return norma_gpu_sums_enqueue(device, &native->lines, params);
 }
 
-const gpu_operation gpu_column_sums = {
+const gpu_operation norma_gpu_column_sums = {
     .kernel = NORMA_KERNEL_COLUMN_SUMS,
     .prepare = prepare,
     .launch = enqueue,

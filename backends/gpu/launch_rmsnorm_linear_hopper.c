@@ -5,7 +5,7 @@
  * prepare() readies besides. Batches that are no single matrix go there too, unless NORMA_BATCH_INVARIANT wants a row to
  * have the same kernel in any batch: then each is a launch.
  *
- * Blocks of a launch talk to each other in the device's words (gpu_words_reserve): the kernel's comment says how. */
+ * Blocks of a launch talk to each other in the device's words (norma_gpu_words_reserve): the kernel's comment says how. */
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -106,7 +106,7 @@ static norma_status find_functions(gpu_device *device, const norma_problem *prob
         char name[96];
         snprintf(name, sizeof name, "rmsnorm_linear_hopper_%s_%s_%s", tile->name, norma_dtype_name(problem->x.layout.dtype),
                  native->columns ? "nk" : "kn");
-        status = gpu_find(device, name, shared_bytes(tile, native->columns), &native->functions[i]);
+        status = norma_gpu_find(device, name, shared_bytes(tile, native->columns), &native->functions[i]);
     }
     return status;
 }
@@ -132,14 +132,14 @@ static norma_status prepare(gpu_device *device, norma_launch *launch) {
     launch->native = native;
     native->columns = columns;
     native->tiled = (norma_launch){.kernel = NORMA_KERNEL_RMSNORM_LINEAR_TILED, .problem = problem};
-    norma_status status = gpu_rmsnorm_linear_tiled.prepare(device, &native->tiled);
+    norma_status status = norma_gpu_rmsnorm_linear_tiled.prepare(device, &native->tiled);
     native->tiled.problem = NULL;
     if (!status) status = find_functions(device, problem, native);
     if (status) return status;
     launch->max_rows = norma_index_min(most_rows(problem), native->tiled.max_rows);
     const int64_t rows = norma_index_min(problem->batch * problem->m, launch->max_rows);
     if (ahead(problem)) launch->workspace_bytes = (size_t)(rows * y_stride(problem) * 2);
-    return gpu_words_reserve(device, COUNTER_BYTES + (problem->op == NORMA_OP_LINEAR ? 0 : (size_t)rows * 8));
+    return norma_gpu_words_reserve(device, COUNTER_BYTES + (problem->op == NORMA_OP_LINEAR ? 0 : (size_t)rows * 8));
 }
 
 /* Also of what prepare() gave up half way. */
@@ -181,8 +181,8 @@ static norma_status encode(gpu_device *device, norma_tensor_map *map, const norm
     const uint32_t box[2] = {(uint32_t)box_length, (uint32_t)box_lines}, steps[2] = {1, 1};
     const int dtype = tensor->layout.dtype == NORMA_F16 ? GPU_TENSOR_F16 : GPU_TENSOR_BF16;
     const int swizzle = box_length == 64 ? GPU_SWIZZLE_128 : box_length == 32 ? GPU_SWIZZLE_64 : GPU_SWIZZLE_32;
-    return GPU_CALL(device->driver, tensor_map_encode, map, dtype, 2, gpu_view(tensor).data, sizes, bytes, box, steps, 0,
-                    swizzle, GPU_PROMOTION_256, 0);
+    return GPU_CALL(device->driver, tensor_map_encode, map, dtype, 2, norma_gpu_view(tensor).data, sizes, bytes, box, steps,
+                    0, swizzle, GPU_PROMOTION_256, 0);
 }
 
 static norma_status encode_part(gpu_device *device, const norma_problem *problem, const norma_part *part, bool columns,
@@ -204,7 +204,7 @@ static norma_status fill_parts(gpu_device *device, const norma_problem *problem,
     int first_tile = 0;
     for (int p = 0; p < problem->parts && !status; p++) {
         const norma_part *part = &problem->part[p];
-        const norma_view bias = gpu_view(&part->bias);
+        const norma_view bias = norma_gpu_view(&part->bias);
         norma_hopper_part *const to = &params->part[p];
         to->bias = bias.data;
         to->bias_stride = bias.col_stride;
@@ -219,8 +219,8 @@ static norma_status fill_parts(gpu_device *device, const norma_problem *problem,
 
 static norma_hopper_params params_of(const gpu_device *device, const norma_launch *launch, const norma_walk *walk) {
     const norma_problem *problem = launch->problem;
-    const norma_view x = gpu_view(&problem->x), rstd = gpu_view(&problem->rstd);
-    char *const words = gpu_words(device);
+    const norma_view x = norma_gpu_view(&problem->x), rstd = norma_gpu_view(&problem->rstd);
+    char *const words = norma_gpu_words(device);
     return (norma_hopper_params){
         .x_data = x.data,
         .x_stride = x.row_stride,
@@ -237,7 +237,7 @@ static norma_hopper_params params_of(const gpu_device *device, const norma_launc
         .eps = problem->eps,
         .y = ahead(problem) ? (char *)launch->workspace.data + launch->workspace.offset_bytes : NULL,
         .y_stride = y_stride(problem),
-        .gamma = gpu_view(&problem->gamma).data,
+        .gamma = norma_gpu_view(&problem->gamma).data,
         .gamma_offset = problem->gamma_offset,
         .gamma_dtype = (int)problem->gamma.layout.dtype,
         .contract = (int)problem->contract,
@@ -258,7 +258,7 @@ static norma_status enqueue_tiled(gpu_device *device, const norma_launch *launch
     const hopper_native *native = launch->native;
     norma_launch tiled = native->tiled;
     tiled.problem = launch->problem;
-    return gpu_rmsnorm_linear_tiled.launch(device, &tiled);
+    return norma_gpu_rmsnorm_linear_tiled.launch(device, &tiled);
 }
 
 /* One matrix. */
@@ -288,7 +288,7 @@ static norma_status enqueue_matrix(gpu_device *device, const norma_launch *launc
         .cluster = (unsigned)walk.pieces,
         .overlap = true,
     };
-    return gpu_enqueue(device, &kernel, &params, sizeof params);
+    return norma_gpu_enqueue(device, &kernel, &params, sizeof params);
 }
 
 static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
@@ -306,7 +306,7 @@ static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
     return status;
 }
 
-const gpu_operation gpu_rmsnorm_linear_hopper = {
+const gpu_operation norma_gpu_rmsnorm_linear_hopper = {
     .kernel = NORMA_KERNEL_RMSNORM_LINEAR_HOPPER,
     .prepare = prepare,
     .launch = enqueue,

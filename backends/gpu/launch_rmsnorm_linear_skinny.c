@@ -146,22 +146,22 @@ static norma_status find_half(gpu_device *device, const norma_problem *problem, 
     norma_status status = NORMA_OK;
     for (int i = 0; !status && i <= half_kernel(half_rows(problem)); i++) {
         (void)snprintf(name, sizeof name, "%s%d", stem, 1 << i);
-        status = gpu_find(device, name, (unsigned)device->base.limits.shared_bytes, &native->half[i]);
+        status = norma_gpu_find(device, name, (unsigned)device->base.limits.shared_bytes, &native->half[i]);
     }
     if (status || !suits_short(problem)) return status;
     (void)snprintf(name, sizeof name, "%s_short%d", stem, short_steps(problem));
-    return gpu_find(device, name, (unsigned)device->base.limits.shared_bytes, &native->brief);
+    return norma_gpu_find(device, name, (unsigned)device->base.limits.shared_bytes, &native->brief);
 }
 
 static norma_status find_all(gpu_device *device, const norma_problem *problem, const norma_skinny_params *params,
                              skinny_native *native) {
-    norma_status status = gpu_find(device, "rmsnorm_linear_skinny_any", 0, &native->any);
+    norma_status status = norma_gpu_find(device, "rmsnorm_linear_skinny_any", 0, &native->any);
     for (int fragments = 1; !status && fragments <= fragments_of(problem, rows_of(problem)); fragments++) {
         char name[64];
         (void)snprintf(name, sizeof name, "rmsnorm_linear_skinny_%s_%c%d", norma_dtype_name(problem->x.layout.dtype),
                        native->along_k ? 'k' : 'n', fragments);
         const unsigned shared = (unsigned)norma_index_min(device->base.limits.shared_bytes, SHARED_BYTES);
-        status = gpu_find(device, name, shared, &native->fast[fragments - 1]);
+        status = norma_gpu_find(device, name, shared, &native->fast[fragments - 1]);
     }
     return status || !suits_half(problem, native->along_k) ? status : find_half(device, problem, params, native);
 }
@@ -203,7 +203,7 @@ static norma_skinny_params params_of(const norma_problem *problem) {
     const bool deferred = problem->contract == NORMA_ROUND_DEFERRED, gamma = norma_tensor_present(&problem->gamma);
     const bool invariant = (problem->flags & NORMA_BATCH_INVARIANT) != 0;
     return (norma_skinny_params){
-        .linear = gpu_linear_params(problem),
+        .linear = norma_gpu_linear_params(problem),
         .split = half(problem) && deferred && gamma && rows_of(problem) <= SPLIT_ROWS && !invariant ? 2 : 1,
         .normalise = !deferred || (problem->x.layout.dtype == NORMA_F16 && gamma),
         .early = (problem->flags & NORMA_WEIGHTS_STATIC) != 0,
@@ -388,7 +388,7 @@ static norma_status enqueue_half(gpu_device *device, const norma_launch *launch,
         .cluster = (unsigned)params.cluster,
         .overlap = true,
     };
-    return gpu_enqueue(device, &kernel, &params, sizeof params);
+    return norma_gpu_enqueue(device, &kernel, &params, sizeof params);
 }
 
 static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
@@ -418,10 +418,10 @@ static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
         params.each = (int)(columns / kernel.grid[0]);
         params.longer = (int)(columns % kernel.grid[0]);
     }
-    return gpu_enqueue(device, &kernel, &params, sizeof params);
+    return norma_gpu_enqueue(device, &kernel, &params, sizeof params);
 }
 
-const gpu_operation gpu_rmsnorm_linear_skinny = {
+const gpu_operation norma_gpu_rmsnorm_linear_skinny = {
     .kernel = NORMA_KERNEL_RMSNORM_LINEAR_SKINNY,
     .prepare = prepare,
     .launch = enqueue,

@@ -57,7 +57,7 @@ static int64_t place(const gpu_device *device, const norma_problem *problem, nor
 static norma_skinny_params params_of(const norma_problem *problem) {
     const bool deferred = problem->contract == NORMA_ROUND_DEFERRED, gamma = norma_tensor_present(&problem->gamma);
     return (norma_skinny_params){
-        .linear = gpu_linear_params(problem),
+        .linear = norma_gpu_linear_params(problem),
         .steps = STEPS,
         .batch = 1,
         .split = 1,
@@ -73,7 +73,7 @@ static norma_status prepare(gpu_device *device, norma_launch *launch) {
     if (place(device, problem, &params) > device->base.limits.shared_bytes) return refuse("shared memory is too small");
     char name[64];
     (void)snprintf(name, sizeof name, "rmsnorm_linear_skinny_units_%s", norma_dtype_name(problem->x.layout.dtype));
-    return gpu_find(device, name, 0, &launch->native);
+    return norma_gpu_find(device, name, 0, &launch->native);
 }
 
 /* The function belongs to the module. */
@@ -91,10 +91,10 @@ static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
         .block = {(unsigned)(params.waves * device->base.limits.lanes), 1, 1},
         .shared_bytes = (unsigned)shared,
     };
-    return gpu_enqueue(device, &kernel, &params, sizeof params);
+    return norma_gpu_enqueue(device, &kernel, &params, sizeof params);
 }
 
-const gpu_operation gpu_rmsnorm_linear_skinny_units = {
+const gpu_operation norma_gpu_rmsnorm_linear_skinny_units = {
     .kernel = NORMA_KERNEL_RMSNORM_LINEAR_SKINNY,
     .prepare = prepare,
     .launch = enqueue,

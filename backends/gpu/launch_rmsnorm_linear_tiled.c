@@ -82,7 +82,7 @@ static norma_status find(gpu_device *device, const norma_tile *tile, const char 
     char name[96];
     snprintf(name, sizeof name, "rmsnorm_linear_tiled_%s_%s", tile->name, suffix);
     out_kernel->tile = tile;
-    return gpu_find(device, name, shared_bytes(tile), &out_kernel->function);
+    return norma_gpu_find(device, name, shared_bytes(tile), &out_kernel->function);
 }
 
 /* The one row of a target that comes with a kernel for all strides and dtypes. */
@@ -122,7 +122,7 @@ static int64_t col_tiles(const norma_problem *problem, const norma_tile *tile) {
 static int64_t most_rows(const gpu_device *device, const norma_problem *problem, const tiled_kernel *kernel) {
     if (!kernel->function) return INT64_MAX;
     const norma_tile *tile = kernel->tile;
-    return gpu_most_blocks(device, tile->threads) / col_tiles(problem, tile) * tile->bm;
+    return norma_gpu_most_blocks(device, tile->threads) / col_tiles(problem, tile) * tile->bm;
 }
 
 static norma_status prepare(gpu_device *device, norma_launch *launch) {
@@ -142,7 +142,7 @@ static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
     const tiled_native *native = launch->native;
     const bool vectors = native->vectors.function && suits_vectors(device, launch->problem, native->columns);
     const tiled_kernel *chosen = vectors ? &native->vectors : &native->elements;
-    norma_linear_params params = gpu_linear_params(launch->problem);
+    norma_linear_params params = norma_gpu_linear_params(launch->problem);
     params.plain = norma_problem_is_plain(launch->problem);
     params.accumulate = launch->problem->accumulate;
 
@@ -154,10 +154,10 @@ static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
         .shared_bytes = shared_bytes(chosen->tile),
         .overlap = true,
     };
-    return gpu_enqueue(device, &kernel, &params, sizeof params);
+    return norma_gpu_enqueue(device, &kernel, &params, sizeof params);
 }
 
-const gpu_operation gpu_rmsnorm_linear_tiled = {
+const gpu_operation norma_gpu_rmsnorm_linear_tiled = {
     .kernel = NORMA_KERNEL_RMSNORM_LINEAR_TILED,
     .prepare = prepare,
     .launch = enqueue,

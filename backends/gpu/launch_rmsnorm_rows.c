@@ -189,7 +189,7 @@ static norma_status find(gpu_device *device, const norma_problem *problem, const
         (void)snprintf(name, sizeof name, "rmsnorm_rows_%s_sweep", dtype);
     else
         (void)snprintf(name, sizeof name, "rmsnorm_rows_%s_%s%s_%s", dtype, kind, how, chunks);
-    return gpu_find(device, name, (unsigned)shared_bytes(shape), out_function);
+    return norma_gpu_find(device, name, (unsigned)shared_bytes(shape), out_function);
 }
 
 static norma_status find_aligned(gpu_device *device, const norma_problem *problem, bool lean, rows_native *native) {
@@ -213,7 +213,7 @@ static norma_status find_ragged(gpu_device *device, const norma_problem *problem
 static norma_status find_all(gpu_device *device, const norma_problem *problem, rows_native *native) {
     const bool invariant = (problem->flags & NORMA_BATCH_INVARIANT) != 0, lean = is_lean(problem);
     const int64_t rows = invariant ? 0 : problem->batch * problem->m;
-    norma_status status = gpu_find(device, "rmsnorm_rows_any", 0, &native->any);
+    norma_status status = norma_gpu_find(device, "rmsnorm_rows_any", 0, &native->any);
     native->shape = aligned_shape(device, problem, rows);
     native->ragged = ragged_shape(device, problem, rows);
     if (status || problem->k > INT32_MAX / 4 || !steps_alike(problem)) return status;
@@ -235,7 +235,7 @@ static int rows_of_block(const row_shape *row, int64_t rows) {
 /* Of a launch: the kernels count them in 32 bits. */
 static int64_t most_rows(const gpu_device *device, const row_shape *shape) {
     const int block_rows = rows_of_block(shape, INT32_MAX);
-    const int64_t blocks = gpu_most_blocks(device, block_rows * shape->threads) >> shape->block_shift;
+    const int64_t blocks = norma_gpu_most_blocks(device, block_rows * shape->threads) >> shape->block_shift;
     return norma_index_min(INT32_MAX, blocks * block_rows);
 }
 
@@ -277,8 +277,8 @@ static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
     const norma_problem *problem = launch->problem;
     const rows_native *native = launch->native;
     norma_rows_params params = {
-        .norm = gpu_norm_params(problem),
-        .out = gpu_view(&problem->out),
+        .norm = norma_gpu_norm_params(problem),
+        .out = norma_gpu_view(&problem->out),
         .out_dtype = (int)problem->out.layout.dtype,
     };
     bool ragged;
@@ -329,11 +329,11 @@ static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
         .cluster = row.route != IN_REGISTERS && row.block_shift ? 1u << row.block_shift : 0,
         .overlap = (problem->flags & NORMA_WEIGHTS_STATIC) != 0,
     };
-    return lean ? gpu_enqueue(device, &kernel, &params.shape, sizeof params.shape)
-                : gpu_enqueue(device, &kernel, &params, sizeof params);
+    return lean ? norma_gpu_enqueue(device, &kernel, &params.shape, sizeof params.shape)
+                : norma_gpu_enqueue(device, &kernel, &params, sizeof params);
 }
 
-const gpu_operation gpu_rmsnorm_rows = {
+const gpu_operation norma_gpu_rmsnorm_rows = {
     .kernel = NORMA_KERNEL_RMSNORM_ROWS,
     .prepare = prepare,
     .launch = enqueue,

@@ -116,7 +116,7 @@ static norma_status find_packed(gpu_device *device, const norma_problem *problem
         return NORMA_OK;
     snprintf(name, sizeof name, "rmsnorm_rows_backward_%s_%d%s", norma_dtype_name(problem->x.layout.dtype),
              out->geometry.chunks, lean ? "_lean" : "");
-    return gpu_find(device, name, ring_bytes(&out->geometry), &out->function);
+    return norma_gpu_find(device, name, ring_bytes(&out->geometry), &out->function);
 }
 
 static norma_status prepare(gpu_device *device, norma_launch *launch) {
@@ -129,8 +129,8 @@ static norma_status prepare(gpu_device *device, norma_launch *launch) {
     native->any.geometry = (geometry){.threads = ANY_THREADS, .slots = 1, .resident = ANY_BLOCKS};
     norma_status status = find_packed(device, problem, true, &native->lean);
     if (!status) status = find_packed(device, problem, false, &native->full);
-    if (!status) status = gpu_find(device, "rmsnorm_rows_backward_any", 0, &native->any.function);
-    if (!status) status = gpu_sums_find(device, NORMA_F32, &native->lines);
+    if (!status) status = norma_gpu_find(device, "rmsnorm_rows_backward_any", 0, &native->any.function);
+    if (!status) status = norma_gpu_sums_find(device, NORMA_F32, &native->lines);
     if (status || !norma_tensor_present(&problem->dgamma)) return status;
     const backward_kernel *const kernels[] = {&native->lean, &native->full, &native->any};
     int64_t lines = 0;
@@ -149,7 +149,7 @@ static norma_status add_up_lines(gpu_device *device, const norma_launch *launch,
         .from = {.data = (char *)launch->workspace.data + launch->workspace.offset_bytes,
                  .row_stride = problem->k,
                  .col_stride = 1},
-        .to = gpu_view(&problem->dgamma),
+        .to = norma_gpu_view(&problem->dgamma),
         .rows = lines,
         .m = lines,
         .columns = problem->k,
@@ -159,7 +159,7 @@ static norma_status add_up_lines(gpu_device *device, const norma_launch *launch,
         .pieces = 1,
         .accumulate = problem->accumulate,
     };
-    return gpu_sums_enqueue(device, &native->lines, params);
+    return norma_gpu_sums_enqueue(device, &native->lines, params);
 }
 
 static const backward_kernel *choose(const backward_native *native, const norma_problem *problem) {
@@ -176,10 +176,10 @@ static norma_status enqueue_whole(gpu_device *device, const norma_launch *launch
     const int64_t blocks = blocks_of(device, problem, g);
     const bool lines = norma_tensor_present(&problem->dgamma);
     const norma_rows_backward_params params = {
-        .norm = gpu_norm_params(problem),
-        .dout = gpu_view(&problem->dout),
-        .back = gpu_view(&problem->dresidual_out),
-        .dx = gpu_view(&problem->dx),
+        .norm = norma_gpu_norm_params(problem),
+        .dout = norma_gpu_view(&problem->dout),
+        .back = norma_gpu_view(&problem->dresidual_out),
+        .dx = norma_gpu_view(&problem->dx),
         .lines = lines ? (float *)(void *)((char *)launch->workspace.data + launch->workspace.offset_bytes) : NULL,
         .per_element = 1.0f / (float)problem->k,
         .threads = g->threads,
@@ -195,7 +195,7 @@ static norma_status enqueue_whole(gpu_device *device, const norma_launch *launch
         .shared_bytes = chosen == &native->any ? 0 : ring_bytes(g),
         .overlap = true,
     };
-    const norma_status status = gpu_enqueue(device, &kernel, &params, sizeof params);
+    const norma_status status = norma_gpu_enqueue(device, &kernel, &params, sizeof params);
     return status || !lines ? status : add_up_lines(device, launch, blocks);
 }
 
@@ -225,7 +225,7 @@ static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
     return apart ? enqueue_apart(device, launch) : enqueue_whole(device, launch);
 }
 
-const gpu_operation gpu_rmsnorm_rows_backward = {
+const gpu_operation norma_gpu_rmsnorm_rows_backward = {
     .kernel = NORMA_KERNEL_RMSNORM_ROWS_BACKWARD,
     .prepare = prepare,
     .launch = enqueue,

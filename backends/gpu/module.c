@@ -36,7 +36,7 @@ static norma_status load_module(gpu_device *device, int image) {
                           "the driver, which is for %s, has no use for this library's code for %s on device %d (error %d)",
                           version, device->platform->images[image].stem, device->base.index, result);
     }
-    const norma_status status = gpu_check(driver, result, GPU_FN_module_load);
+    const norma_status status = norma_gpu_check(driver, result, GPU_FN_module_load);
     if (!status) device->modules[image] = module;
     return status;
 }
@@ -65,7 +65,7 @@ static norma_status look_up(gpu_device *device, const char *name, void **out_han
     const int result = device->driver->module_function(&found.handle, device->modules[image], name);
     if (result == GPU_ERROR_NOT_FOUND)
         return norma_fail(NORMA_ERROR_UNSUPPORTED, "backend %s has no kernel %s", device->base.backend->name, name);
-    status = gpu_check(device->driver, result, GPU_FN_module_function);
+    status = norma_gpu_check(device->driver, result, GPU_FN_module_function);
     if (status) return status;
 
     struct gpu_function *functions =
@@ -78,18 +78,18 @@ static norma_status look_up(gpu_device *device, const char *name, void **out_han
     return NORMA_OK;
 }
 
-norma_status gpu_find(gpu_device *device, const char *name, unsigned shared_bytes, void **out_function) {
+norma_status norma_gpu_find(gpu_device *device, const char *name, unsigned shared_bytes, void **out_function) {
     const norma_status status = look_up(device, name, out_function);
     return status ? status : allow_shared(device->driver, *out_function, shared_bytes);
 }
 
-const char *gpu_function_name(const gpu_device *device, const void *function) {
+const char *norma_gpu_function_name(const gpu_device *device, const void *function) {
     for (int i = 0; i < device->function_count; i++)
         if (device->functions[i].handle == function) return device->functions[i].name;
     return "unnamed";
 }
 
-void gpu_unload(gpu_device *device) {
+void norma_gpu_unload(gpu_device *device) {
     for (int i = 0; i < GPU_MAX_IMAGES; i++)
         if (device->modules[i]) device->driver->module_unload(device->modules[i]);
     free(device->functions);

@@ -3,7 +3,7 @@
 
 _Static_assert(NORMA_KERNEL_PARTS == NORMA_MAX_PARTS, "kernels take as many parts as the interface");
 
-norma_view gpu_view(const norma_tensor *tensor) {
+norma_view norma_gpu_view(const norma_tensor *tensor) {
     if (!norma_tensor_present(tensor)) return (norma_view){0};
     return (norma_view){
         .data = (void *)((uintptr_t)tensor->buffer.data + tensor->buffer.offset_bytes), /* prepare() has no address */
@@ -13,13 +13,13 @@ norma_view gpu_view(const norma_tensor *tensor) {
     };
 }
 
-norma_norm_params gpu_norm_params(const norma_problem *problem) {
+norma_norm_params norma_gpu_norm_params(const norma_problem *problem) {
     return (norma_norm_params){
-        .x = gpu_view(&problem->x),
-        .gamma = gpu_view(&problem->gamma),
-        .residual = gpu_view(&problem->residual),
-        .residual_out = gpu_view(&problem->residual_out),
-        .rstd = gpu_view(&problem->rstd),
+        .x = norma_gpu_view(&problem->x),
+        .gamma = norma_gpu_view(&problem->gamma),
+        .residual = norma_gpu_view(&problem->residual),
+        .residual_out = norma_gpu_view(&problem->residual_out),
+        .rstd = norma_gpu_view(&problem->rstd),
         .rows = problem->batch * problem->m,
         .m = problem->m,
         .k = problem->k,
@@ -32,17 +32,17 @@ norma_norm_params gpu_norm_params(const norma_problem *problem) {
     };
 }
 
-norma_linear_params gpu_linear_params(const norma_problem *problem) {
+norma_linear_params norma_gpu_linear_params(const norma_problem *problem) {
     norma_linear_params params = {
-        .norm = gpu_norm_params(problem),
+        .norm = norma_gpu_norm_params(problem),
         .parts = problem->parts,
     };
     for (int p = 0; p < problem->parts; p++) {
         const norma_part *part = &problem->part[p];
         params.part[p] = (norma_part_params){
-            .weight = gpu_view(&part->weight),
-            .bias = gpu_view(&part->bias),
-            .out = gpu_view(&part->out),
+            .weight = norma_gpu_view(&part->weight),
+            .bias = norma_gpu_view(&part->bias),
+            .out = norma_gpu_view(&part->out),
             .n = part->n,
             .weight_dtype = (int)part->weight.layout.dtype,
             .bias_dtype = (int)part->bias.layout.dtype,

@@ -52,16 +52,16 @@ static norma_status fill(gpu_device *device, norma_work_fn work, void *user, rec
     return status;
 }
 
-norma_status gpu_record(norma_device *base, norma_work_fn work, void *user, void **out_recording) {
+norma_status norma_gpu_record(norma_device *base, norma_work_fn work, void *user, void **out_recording) {
     gpu_device *device = (gpu_device *)base;
     recording *kept = calloc(1, sizeof *kept);
     if (!kept) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a recording");
     void *previous;
-    norma_status status = gpu_enter(device, &previous);
+    norma_status status = norma_gpu_enter(device, &previous);
     if (!status) {
         status = fill(device, work, user, kept);
         if (status) free_recording(device->driver, kept);
-        gpu_leave(device, previous);
+        norma_gpu_leave(device, previous);
     } else {
         free(kept);
     }
@@ -69,12 +69,12 @@ norma_status gpu_record(norma_device *base, norma_work_fn work, void *user, void
     return status;
 }
 
-norma_status gpu_replay(norma_device *base, void *recording_data, double *out_us) {
+norma_status norma_gpu_replay(norma_device *base, void *recording_data, double *out_us) {
     gpu_device *device = (gpu_device *)base;
     const gpu_driver *driver = device->driver;
     const recording *kept = recording_data;
     void *previous;
-    norma_status status = gpu_enter(device, &previous);
+    norma_status status = norma_gpu_enter(device, &previous);
     if (status) return status;
     float ms = 0;
     status = GPU_CALL(driver, event_record, kept->start, device->stream);
@@ -82,15 +82,15 @@ norma_status gpu_replay(norma_device *base, void *recording_data, double *out_us
     if (!status) status = GPU_CALL(driver, event_record, kept->stop, device->stream);
     if (!status) status = GPU_CALL(driver, event_sync, kept->stop);
     if (!status) status = GPU_CALL(driver, event_elapsed, &ms, kept->start, kept->stop);
-    gpu_leave(device, previous);
+    norma_gpu_leave(device, previous);
     if (!status) *out_us = 1e3 * (double)ms;
     return status;
 }
 
-void gpu_forget(norma_device *base, void *recording_data) {
+void norma_gpu_forget(norma_device *base, void *recording_data) {
     gpu_device *device = (gpu_device *)base;
     void *previous;
-    const bool entered = gpu_enter(device, &previous) == NORMA_OK;
+    const bool entered = norma_gpu_enter(device, &previous) == NORMA_OK;
     free_recording(device->driver, recording_data);
-    if (entered) gpu_leave(device, previous);
+    if (entered) norma_gpu_leave(device, previous);
 }

@@ -5,16 +5,16 @@
 
 #include "device.h"
 
-struct gpu_words {
+struct norma_gpu_words {
     void *data;
     size_t bytes;
-    struct gpu_words *outgrown;
+    struct norma_gpu_words *outgrown;
 };
 
 /* On a stream of the device's own: the caller's may be being captured. */
 static norma_status clear(gpu_device *device, void *data, size_t bytes) {
     void *stream;
-    norma_status status = gpu_own_stream(device, &stream);
+    norma_status status = norma_gpu_own_stream(device, &stream);
     if (status) return status;
     void *const zeros = calloc(1, bytes);
     if (!zeros) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for %zu bytes", bytes);
@@ -25,12 +25,12 @@ static norma_status clear(gpu_device *device, void *data, size_t bytes) {
 }
 
 /* Twice the size at least, so that all that is outgrown is less than what is in use. */
-norma_status gpu_words_reserve(gpu_device *device, size_t bytes) {
+norma_status norma_gpu_words_reserve(gpu_device *device, size_t bytes) {
     const size_t held = device->words ? device->words->bytes : 0;
     if (bytes <= held) return NORMA_OK;
-    struct gpu_words *const words = malloc(sizeof *words);
+    struct norma_gpu_words *const words = malloc(sizeof *words);
     if (!words) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory to keep words");
-    *words = (struct gpu_words){.bytes = bytes / 2 < held ? 2 * held : bytes, .outgrown = device->words};
+    *words = (struct norma_gpu_words){.bytes = bytes / 2 < held ? 2 * held : bytes, .outgrown = device->words};
     norma_status status = GPU_CALL(device->driver, memory_alloc, &words->data, words->bytes);
     if (!status) {
         status = clear(device, words->data, words->bytes);
@@ -43,13 +43,13 @@ norma_status gpu_words_reserve(gpu_device *device, size_t bytes) {
     return status;
 }
 
-void *gpu_words(const gpu_device *device) {
+void *norma_gpu_words(const gpu_device *device) {
     return device->words->data;
 }
 
-void gpu_words_free(gpu_device *device) {
+void norma_gpu_words_free(gpu_device *device) {
     while (device->words) {
-        struct gpu_words *const words = device->words;
+        struct norma_gpu_words *const words = device->words;
         device->words = words->outgrown;
         device->driver->memory_free(words->data);
         free(words);

@@ -11,8 +11,8 @@
 /* There is code for a chip or there is not; chips have no order. */
 static norma_status arch(const gpu_driver *driver, int ordinal, int *out_arch, char *name, size_t name_bytes) {
     (void)driver;
-    const norma_status status = hip_arch_name(ordinal, name, name_bytes);
-    if (!status) *out_arch = hip_images_have(name) ? 1 : 0;
+    const norma_status status = norma_hip_arch_name(ordinal, name, name_bytes);
+    if (!status) *out_arch = norma_hip_images_have(name) ? 1 : 0;
     return status;
 }
 
@@ -37,10 +37,10 @@ static const gpu_platform platform = {
             [GPU_ATTRIBUTE_CACHE_BYTES] = HIP_ATTRIBUTE_L2_BYTES,
             [GPU_ATTRIBUTE_READS_HOST_MEMORY] = HIP_ATTRIBUTE_PAGEABLE_ACCESS,
         },
-    .images = hip_images,
-    .linear_skinny = &gpu_rmsnorm_linear_skinny_units,
-    .linear_blas = &amd_linear,
-    .driver = hip_driver,
+    .images = norma_hip_images,
+    .linear_skinny = &norma_gpu_rmsnorm_linear_skinny_units,
+    .linear_blas = &norma_amd_linear,
+    .driver = norma_hip_driver,
     .arch = arch,
     .version = version,
 };

@@ -131,8 +131,8 @@ static const char *adapt(gpu_driver *driver) {
 static const char *const sonames[] = {"libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so.5", NULL};
 static gpu_driver_library library = {.sonames = sonames, .symbols = symbols, .resolve = resolve, .adapt = adapt};
 
-const gpu_driver *hip_driver(char *why, size_t why_bytes) {
-    return gpu_driver_get(&library, why, why_bytes);
+const gpu_driver *norma_hip_driver(char *why, size_t why_bytes) {
+    return norma_gpu_driver_get(&library, why, why_bytes);
 }
 
 enum {
@@ -140,12 +140,12 @@ enum {
     PROPERTIES_BYTES = 8192
 }; /* of hipDeviceProp_t, which begins with the name; and more than it has */
 
-norma_status hip_arch_name(int ordinal, char *name, size_t name_bytes) {
+norma_status norma_hip_arch_name(int ordinal, char *name, size_t name_bytes) {
     static const char prefix[] = "gfx";
     char properties[PROPERTIES_BYTES];
     memset(properties, 0, sizeof properties);
     const int result = native.properties(properties, ordinal);
-    if (result != GPU_SUCCESS) return gpu_check_call(&library.driver, result, "hipGetDeviceProperties");
+    if (result != GPU_SUCCESS) return norma_gpu_check_call(&library.driver, result, "hipGetDeviceProperties");
     const char *const from = memmem(properties + NAME_BYTES, sizeof properties - NAME_BYTES, prefix, strlen(prefix));
     if (!from) return norma_fail(NORMA_ERROR_DEVICE, "the driver does not say which chip device %d is", ordinal);
     size_t length = 0; /* a mode may follow, as in gfx942:sramecc+:xnack- */

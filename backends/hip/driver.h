@@ -15,9 +15,9 @@ enum {
 };
 
 /* Loads the runtime on first use; NULL, with the reason in `why`, if there is none. */
-const gpu_driver *hip_driver(char *why, size_t why_bytes);
+const gpu_driver *norma_hip_driver(char *why, size_t why_bytes);
 
 /* The chip of a device, such as "gfx942", without its modes. Only with a loaded driver. */
-norma_status hip_arch_name(int ordinal, char *name, size_t name_bytes);
+norma_status norma_hip_arch_name(int ordinal, char *name, size_t name_bytes);
 
 #endif

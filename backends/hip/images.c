@@ -8,7 +8,7 @@
 
 GPU_IMAGES(hip, HIP_IMAGE_LIST);
 
-bool hip_images_have(const char *arch) {
+bool norma_hip_images_have(const char *arch) {
     static const char *const names[] = {
 #define NAME(arch) #arch,
         HIP_ARCHITECTURES(NAME)

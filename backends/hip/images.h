@@ -4,9 +4,9 @@
 
 #include "../gpu/gpu.h"
 
-extern const gpu_image hip_images[];
+extern const gpu_image norma_hip_images[];
 
 /* Whether they hold code for a chip, such as "gfx942". */
-bool hip_images_have(const char *arch);
+bool norma_hip_images_have(const char *arch);
 
 #endif

@@ -40,7 +40,7 @@ static void load(void) {
     usable = true;
 }
 
-const opencl_api *opencl_load(char *why, size_t why_bytes) {
+const opencl_api *norma_opencl_load(char *why, size_t why_bytes) {
     pthread_once(&once, load);
     if (usable) return &loaded;
     snprintf(why, why_bytes, "%s", reason);

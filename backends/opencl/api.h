@@ -57,14 +57,14 @@ typedef struct opencl_api {
 } opencl_api;
 
 /* The process's table, loaded on first use; NULL, with the reason in `why`, if there is no usable loader. */
-const opencl_api *opencl_load(char *why, size_t why_bytes);
+const opencl_api *norma_opencl_load(char *why, size_t why_bytes);
 
 /* Turns a result into a status and a sentence that names the call. */
-norma_status opencl_check(cl_int result, opencl_function function);
+norma_status norma_opencl_check(cl_int result, opencl_function function);
 
 /* The name of a result, "CL_OUT_OF_RESOURCES". */
-const char *opencl_error_name(cl_int result);
+const char *norma_opencl_error_name(cl_int result);
 
-#define OPENCL_CALL(api, function, ...) opencl_check((api)->function(__VA_ARGS__), OPENCL_FN_##function)
+#define OPENCL_CALL(api, function, ...) norma_opencl_check((api)->function(__VA_ARGS__), OPENCL_FN_##function)
 
 #endif

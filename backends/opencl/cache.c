@@ -17,15 +17,15 @@ static char *key_text(const opencl_cache_key *key) {
     return text;
 }
 
-bool opencl_cache_read(const opencl_cache_key *key, unsigned char **out_binary, size_t *out_bytes) {
+bool norma_opencl_cache_read(const opencl_cache_key *key, unsigned char **out_binary, size_t *out_bytes) {
     char *text = key_text(key);
     const bool found = text && norma_disk_cache_read(kind, text, out_binary, out_bytes);
     free(text);
     return found;
 }
 
-bool opencl_cache_write(const opencl_cache_key *key, const unsigned char *binary, size_t bytes, char *why,
-                        size_t why_bytes) {
+bool norma_opencl_cache_write(const opencl_cache_key *key, const unsigned char *binary, size_t bytes, char *why,
+                              size_t why_bytes) {
     char *text = key_text(key);
     if (!text) snprintf(why, why_bytes, "no host memory for the key");
     const bool written = text && norma_disk_cache_write(kind, text, binary, bytes, why, why_bytes);

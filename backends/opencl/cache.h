@@ -14,9 +14,10 @@ typedef struct opencl_cache_key {
 } opencl_cache_key;
 
 /* Reads the binary for a key; the caller frees it. */
-bool opencl_cache_read(const opencl_cache_key *key, unsigned char **out_binary, size_t *out_bytes);
+bool norma_opencl_cache_read(const opencl_cache_key *key, unsigned char **out_binary, size_t *out_bytes);
 
 /* Keeps a binary. On failure says why. */
-bool opencl_cache_write(const opencl_cache_key *key, const unsigned char *binary, size_t bytes, char *why, size_t why_bytes);
+bool norma_opencl_cache_write(const opencl_cache_key *key, const unsigned char *binary, size_t bytes, char *why,
+                              size_t why_bytes);
 
 #endif

@@ -10,14 +10,15 @@
 /* No smaller than the last-level cache of any NVIDIA device so far. */
 #define NVIDIA_CACHE_BYTES ((cl_ulong)128 << 20)
 
-void opencl_probe(norma_backend_info *out_info) {
+void norma_opencl_probe(norma_backend_info *out_info) {
     const opencl_api *api;
     opencl_place places[OPENCL_MAX_PLACES];
     norma_device_info first;
     out_info->built = 1;
-    out_info->devices = opencl_list(&api, places, out_info->detail, sizeof out_info->detail);
+    out_info->devices = norma_opencl_list(&api, places, out_info->detail, sizeof out_info->detail);
     if (out_info->devices == 0) return;
-    if (opencl_describe_place(api, &places[0], &first)) snprintf(first.name, sizeof first.name, "a device without a name");
+    if (norma_opencl_describe_place(api, &places[0], &first))
+        snprintf(first.name, sizeof first.name, "a device without a name");
     if (out_info->devices == 1)
         snprintf(out_info->detail, sizeof out_info->detail, "%s", first.name);
     else
@@ -27,7 +28,7 @@ void opencl_probe(norma_backend_info *out_info) {
 static norma_status find_place(int index, const opencl_api **out_api, opencl_place *out_place) {
     opencl_place places[OPENCL_MAX_PLACES];
     char why[256];
-    const int count = opencl_list(out_api, places, why, sizeof why);
+    const int count = norma_opencl_list(out_api, places, why, sizeof why);
     if (count == 0) return norma_fail(NORMA_ERROR_NO_DEVICE, "backend opencl: %s", why);
     if (index < 0 || index >= count)
         return norma_fail(NORMA_ERROR_DEVICE_INDEX, "device index %d: backend opencl has devices 0 to %d", index, count - 1);
@@ -35,17 +36,17 @@ static norma_status find_place(int index, const opencl_api **out_api, opencl_pla
     return NORMA_OK;
 }
 
-norma_status opencl_describe(int index, norma_device_info *out_info) {
+norma_status norma_opencl_describe(int index, norma_device_info *out_info) {
     const opencl_api *api;
     opencl_place place;
     const norma_status status = find_place(index, &api, &place);
     if (status) return status;
     out_info->backend = norma_backend_opencl.name;
     out_info->index = index;
-    return opencl_describe_place(api, &place, out_info);
+    return norma_opencl_describe_place(api, &place, out_info);
 }
 
-bool opencl_yields(int index) {
+bool norma_opencl_yields(int index) {
     const opencl_api *api;
     opencl_place place;
     cl_device_type type = 0;
@@ -138,7 +139,7 @@ static norma_status place_of(cl_device_id id, int *out_index, opencl_place *out_
     const opencl_api *api;
     opencl_place places[OPENCL_MAX_PLACES];
     char why[256];
-    const int count = opencl_list(&api, places, why, sizeof why);
+    const int count = norma_opencl_list(&api, places, why, sizeof why);
     for (int i = 0; i < count; i++) {
         if (places[i].id != id) continue;
         *out_index = i;
@@ -171,16 +172,16 @@ static norma_status make_context(opencl_device *device) {
     const cl_context_properties properties[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)device->place.platform, 0};
     cl_int result;
     device->context = device->api->CreateContext(properties, 1, &device->place.id, NULL, NULL, &result);
-    return opencl_check(result, OPENCL_FN_CreateContext);
+    return norma_opencl_check(result, OPENCL_FN_CreateContext);
 }
 
 static norma_status make_queue(opencl_device *device) {
     cl_int result;
     device->queue = device->api->CreateCommandQueue(device->context, device->place.id, 0, &result);
-    return opencl_check(result, OPENCL_FN_CreateCommandQueue);
+    return norma_opencl_check(result, OPENCL_FN_CreateCommandQueue);
 }
 
-norma_status opencl_open(const norma_open_desc *desc, norma_device **out_device) {
+norma_status norma_opencl_open(const norma_open_desc *desc, norma_device **out_device) {
     opencl_device *device = calloc(1, sizeof *device);
     if (!device) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a device");
     device->base.backend = &norma_backend_opencl;
@@ -195,18 +196,18 @@ norma_status opencl_open(const norma_open_desc *desc, norma_device **out_device)
     if (!status && !device->context) status = make_context(device);
     if (!status && !device->queue) status = make_queue(device);
     if (status) {
-        opencl_close(&device->base);
+        norma_opencl_close(&device->base);
         return status;
     }
     *out_device = &device->base;
     return NORMA_OK;
 }
 
-void opencl_close(norma_device *base) {
+void norma_opencl_close(norma_device *base) {
     opencl_device *device = (opencl_device *)base;
     /* Results are not looked at: on a lost device every call fails, and there is nobody left to tell. */
     if (device->queue) device->api->Finish(device->queue);
-    opencl_unload(device);
+    norma_opencl_unload(device);
     if (device->timed_queue) device->api->ReleaseCommandQueue(device->timed_queue);
     if (device->queue) device->api->ReleaseCommandQueue(device->queue);
     if (device->context) device->api->ReleaseContext(device->context);
@@ -219,43 +220,43 @@ bool norma_opencl_force_target(norma_device *base, norma_target target) {
     return true;
 }
 
-norma_status opencl_sync(norma_device *base) {
+norma_status norma_opencl_sync(norma_device *base) {
     opencl_device *device = (opencl_device *)base;
     return OPENCL_CALL(device->api, Finish, device->queue);
 }
 
-void opencl_versions(norma_device *base, char *text, size_t text_bytes) {
+void norma_opencl_versions(norma_device *base, char *text, size_t text_bytes) {
     const opencl_device *device = (const opencl_device *)base;
     snprintf(text, text_bytes, "%s", device->identity);
 }
 
 /* ---- Memory ---- */
 
-norma_status opencl_alloc(norma_device *base, size_t bytes, void **out_data) {
+norma_status norma_opencl_alloc(norma_device *base, size_t bytes, void **out_data) {
     opencl_device *device = (opencl_device *)base;
     cl_int result;
     cl_mem memory = device->api->CreateBuffer(device->context, CL_MEM_READ_WRITE, bytes ? bytes : 1, NULL, &result);
-    const norma_status status = opencl_check(result, OPENCL_FN_CreateBuffer);
+    const norma_status status = norma_opencl_check(result, OPENCL_FN_CreateBuffer);
     if (status == NORMA_ERROR_OUT_OF_MEMORY)
         return norma_fail(status, "device %d of backend opencl has no %zu bytes of memory left: %s", base->index, bytes,
-                          opencl_error_name(result));
+                          norma_opencl_error_name(result));
     if (!status) *out_data = memory;
     return status;
 }
 
 /* OpenCL itself keeps the memory until the work that uses it has finished. */
-norma_status opencl_release(norma_device *base, void *data) {
+norma_status norma_opencl_release(norma_device *base, void *data) {
     opencl_device *device = (opencl_device *)base;
     return OPENCL_CALL(device->api, ReleaseMemObject, data);
 }
 
-norma_status opencl_upload(norma_device *base, norma_buffer to, const void *from, size_t bytes) {
+norma_status norma_opencl_upload(norma_device *base, norma_buffer to, const void *from, size_t bytes) {
     opencl_device *device = (opencl_device *)base;
     return OPENCL_CALL(device->api, EnqueueWriteBuffer, device->queue, to.data, CL_TRUE, to.offset_bytes, bytes, from, 0,
                        NULL, NULL);
 }
 
-norma_status opencl_download(norma_device *base, void *to, norma_buffer from, size_t bytes) {
+norma_status norma_opencl_download(norma_device *base, void *to, norma_buffer from, size_t bytes) {
     opencl_device *device = (opencl_device *)base;
     return OPENCL_CALL(device->api, EnqueueReadBuffer, device->queue, from.data, CL_TRUE, from.offset_bytes, bytes, to, 0,
                        NULL, NULL);

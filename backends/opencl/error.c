@@ -43,7 +43,7 @@
     X(CL_PLATFORM_NOT_FOUND_KHR, -1001)                  \
     X(illegal access, -9999)
 
-const char *opencl_error_name(cl_int result) {
+const char *norma_opencl_error_name(cl_int result) {
     switch (result) {
 #define CASE(name, number) \
     case number: return #name;
@@ -66,7 +66,7 @@ static bool means_out_of_memory(cl_int result) {
            result == CL_INVALID_BUFFER_SIZE;
 }
 
-norma_status opencl_check(cl_int result, opencl_function function) {
+norma_status norma_opencl_check(cl_int result, opencl_function function) {
     static const char *const names[OPENCL_FUNCTION_COUNT] = {
 #define NAME(name) "cl" #name,
         OPENCL_API_LIST(NAME)
@@ -76,5 +76,5 @@ norma_status opencl_check(cl_int result, opencl_function function) {
     const norma_status status = means_lost(result, function)  ? NORMA_ERROR_DEVICE_LOST
                                 : means_out_of_memory(result) ? NORMA_ERROR_OUT_OF_MEMORY
                                                               : NORMA_ERROR_DEVICE;
-    return norma_fail(status, "%s failed with %s (%d)", names[function], opencl_error_name(result), result);
+    return norma_fail(status, "%s failed with %s (%d)", names[function], norma_opencl_error_name(result), result);
 }

@@ -17,13 +17,13 @@ enum {
     MOST_PIECES = 64
 };
 
-norma_status opencl_sums_find(opencl_device *device, norma_dtype from, norma_dtype to, opencl_sums *out_sums) {
+norma_status norma_opencl_sums_find(opencl_device *device, norma_dtype from, norma_dtype to, opencl_sums *out_sums) {
     const opencl_dtypes dtypes = {.matrix = from, .other = to};
     *out_sums = (opencl_sums){.columns = NORMA_CL_SUM_COLUMNS, .threads = 1};
     if (device->base.limits.target == NORMA_TARGET_OPENCL_CPU)
-        return opencl_find(device, stem, stem, dtypes, "-DNORMA_CPU", &out_sums->kernel);
+        return norma_opencl_find(device, stem, stem, dtypes, "-DNORMA_CPU", &out_sums->kernel);
     const norma_status status =
-        opencl_find_threads(device, stem, dtypes, "", THREADS, &out_sums->kernel, &out_sums->threads);
+        norma_opencl_find_threads(device, stem, dtypes, "", THREADS, &out_sums->kernel, &out_sums->threads);
     out_sums->columns = (int)norma_index_min(out_sums->threads, NORMA_CL_SUM_LANES);
     return status;
 }
@@ -33,12 +33,12 @@ static int64_t pieces_in(const norma_cl_sums *params) {
     return params->rows > 0 ? norma_ceil_div(params->rows, params->piece_rows) : 1;
 }
 
-norma_status opencl_sums_enqueue(opencl_device *device, const opencl_sums *sums, void *from, void *to,
-                                 const norma_cl_sums *params) {
+norma_status norma_opencl_sums_enqueue(opencl_device *device, const opencl_sums *sums, void *from, void *to,
+                                       const norma_cl_sums *params) {
     const opencl_argument arguments[] = {{sizeof(cl_mem), &from}, {sizeof(cl_mem), &to}, {sizeof *params, params}};
     const int64_t tiles = norma_ceil_div(params->columns, sums->columns);
-    return opencl_enqueue(device, sums->kernel, pieces_in(params) * tiles, sums->threads, arguments,
-                          sizeof arguments / sizeof *arguments);
+    return norma_opencl_enqueue(device, sums->kernel, pieces_in(params) * tiles, sums->threads, arguments,
+                                sizeof arguments / sizeof *arguments);
 }
 
 /* At most; fewer rows have no more. */
@@ -54,10 +54,10 @@ static norma_status prepare(opencl_device *device, norma_launch *launch) {
     sums_native *native = calloc(1, sizeof *native);
     if (!native) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a launch");
     launch->native = native;
-    if (pieces == 1) return opencl_sums_find(device, from, to, &native->last);
+    if (pieces == 1) return norma_opencl_sums_find(device, from, to, &native->last);
     launch->workspace_bytes = (size_t)(pieces * problem->k) * sizeof(float);
-    const norma_status status = opencl_sums_find(device, from, NORMA_F32, &native->first);
-    return status ? status : opencl_sums_find(device, NORMA_F32, to, &native->last);
+    const norma_status status = norma_opencl_sums_find(device, from, NORMA_F32, &native->first);
+    return status ? status : norma_opencl_sums_find(device, NORMA_F32, to, &native->last);
 }
 
 static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
@@ -65,8 +65,8 @@ static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
     const sums_native *native = launch->native;
     const int64_t rows = problem->batch * problem->m;
     const norma_cl_sums whole = {
-        .from = opencl_view(&problem->x),
-        .to = opencl_view(&problem->out),
+        .from = norma_opencl_view(&problem->x),
+        .to = norma_opencl_view(&problem->out),
         .rows = rows,
         .m = problem->m,
         .columns = problem->k,
@@ -75,7 +75,7 @@ static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
     };
     const int64_t pieces = pieces_in(&whole);
     if (pieces == 1)
-        return opencl_sums_enqueue(device, &native->last, problem->x.buffer.data, problem->out.buffer.data, &whole);
+        return norma_opencl_sums_enqueue(device, &native->last, problem->x.buffer.data, problem->out.buffer.data, &whole);
 
     const norma_cl_view lines = {
         .start = (norma_index)(launch->workspace.offset_bytes / sizeof(float)), .row_stride = problem->k, .col_stride = 1};
@@ -84,12 +84,12 @@ static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
     cut.accumulate = 0;
     last.rows = last.m = last.piece_rows = pieces;
     const norma_status status =
-        opencl_sums_enqueue(device, &native->first, problem->x.buffer.data, launch->workspace.data, &cut);
+        norma_opencl_sums_enqueue(device, &native->first, problem->x.buffer.data, launch->workspace.data, &cut);
     if (status) return status;
-    return opencl_sums_enqueue(device, &native->last, launch->workspace.data, problem->out.buffer.data, &last);
+    return norma_opencl_sums_enqueue(device, &native->last, launch->workspace.data, problem->out.buffer.data, &last);
 }
 
-const opencl_operation opencl_column_sums = {
+const opencl_operation norma_opencl_column_sums = {
     .kernel = NORMA_KERNEL_COLUMN_SUMS,
     .prepare = prepare,
     .launch = enqueue,

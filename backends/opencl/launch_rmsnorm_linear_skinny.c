@@ -28,16 +28,17 @@ static int cpu_columns(const opencl_device *device, const norma_problem *problem
 
 static norma_status find(opencl_device *device, const norma_problem *problem, skinny_native *native) {
     static const char stem[] = "rmsnorm_linear_skinny";
-    const opencl_dtypes dtypes = opencl_dtypes_of(problem);
+    const opencl_dtypes dtypes = norma_opencl_dtypes_of(problem);
     char options[64];
     native->columns = cpu_columns(device, problem);
     native->threads = 1;
-    if (device->base.limits.target == NORMA_TARGET_OPENCL_CPU) return opencl_find_cpu(device, stem, dtypes, &native->kernel);
+    if (device->base.limits.target == NORMA_TARGET_OPENCL_CPU)
+        return norma_opencl_find_cpu(device, stem, dtypes, &native->kernel);
     int rows = 1;
     while (rows < problem->batch * problem->m) rows *= 4;
     native->columns = GPU_COLUMNS;
     snprintf(options, sizeof options, " -DROWS=%d -DCOLUMNS=%d", rows, GPU_COLUMNS);
-    return opencl_find_threads(device, stem, dtypes, options, GPU_THREADS, &native->kernel, &native->threads);
+    return norma_opencl_find_threads(device, stem, dtypes, options, GPU_THREADS, &native->kernel, &native->threads);
 }
 
 static norma_status prepare(opencl_device *device, norma_launch *launch) {
@@ -74,17 +75,17 @@ static bool suits_vectors(const norma_problem *problem) {
 static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
     const skinny_native *native = launch->native;
     const norma_problem *problem = launch->problem;
-    norma_cl_linear params = opencl_linear_params(problem);
+    norma_cl_linear params = norma_opencl_linear_params(problem);
     params.tile_columns = native->columns;
     params.vectors = suits_vectors(problem);
     int64_t groups = 0;
     for (int p = 0; p < params.parts; p++) groups += norma_ceil_div(params.part[p].n, native->columns);
     opencl_argument arguments[OPENCL_LINEAR_ARGUMENTS];
-    opencl_linear_arguments(problem, &params, sizeof params, arguments);
-    return opencl_enqueue(device, native->kernel, groups, native->threads, arguments, OPENCL_LINEAR_ARGUMENTS);
+    norma_opencl_linear_arguments(problem, &params, sizeof params, arguments);
+    return norma_opencl_enqueue(device, native->kernel, groups, native->threads, arguments, OPENCL_LINEAR_ARGUMENTS);
 }
 
-const opencl_operation opencl_rmsnorm_linear_skinny = {
+const opencl_operation norma_opencl_rmsnorm_linear_skinny = {
     .kernel = NORMA_KERNEL_RMSNORM_LINEAR_SKINNY,
     .prepare = prepare,
     .launch = enqueue,

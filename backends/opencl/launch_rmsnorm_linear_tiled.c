@@ -31,15 +31,15 @@ static int64_t local_bytes(const norma_tile *tile) {
 static norma_status find(opencl_device *device, const norma_problem *problem, const norma_tile *tile, const char *more,
                          tiled_native *native) {
     const norma_limits *limits = &device->base.limits;
-    const opencl_dtypes dtypes = opencl_dtypes_of(problem);
+    const opencl_dtypes dtypes = norma_opencl_dtypes_of(problem);
     char options[192];
     if (local_bytes(tile) > limits->shared_bytes || tile->threads > limits->max_threads)
         return norma_fail(NORMA_ERROR_UNSUPPORTED, "device %d is too small for %s", device->base.index, tile->name);
     native->tile = *tile;
-    if (tile->target == NORMA_TARGET_OPENCL_CPU) return opencl_find_cpu(device, stem, dtypes, &native->kernel);
+    if (tile->target == NORMA_TARGET_OPENCL_CPU) return norma_opencl_find_cpu(device, stem, dtypes, &native->kernel);
     snprintf(options, sizeof options, "-DBM=%d -DBN=%d -DBK=%d -DTM=%d -DTN=%d -DTHREADS=%d -DSTAGES=%d%s", tile->bm,
              tile->bn, tile->bk, tile->tm, tile->tn, tile->threads, tile->stages, more);
-    const norma_status status = opencl_find(device, stem, stem, dtypes, options, &native->kernel);
+    const norma_status status = norma_opencl_find(device, stem, stem, dtypes, options, &native->kernel);
     if (status || (size_t)tile->threads <= native->kernel->max_threads) return status;
     return norma_fail(NORMA_ERROR_UNSUPPORTED, "device %d runs work-groups of %zu of %s", device->base.index,
                       native->kernel->max_threads, tile->name);
@@ -86,18 +86,18 @@ static bool suits_vectors(const norma_problem *problem) {
 }
 
 static norma_status enqueue_on(opencl_device *device, const tiled_native *native, const norma_problem *problem) {
-    norma_cl_linear params = opencl_linear_params(problem);
+    norma_cl_linear params = norma_opencl_linear_params(problem);
     params.tile_rows = native->tile.bm;
     params.tile_columns = native->tile.bn;
-    params.vectors = native->tile.target == NORMA_TARGET_OPENCL_MATRIX ? opencl_matrix_suits(problem, native->along_k)
+    params.vectors = native->tile.target == NORMA_TARGET_OPENCL_MATRIX ? norma_opencl_matrix_suits(problem, native->along_k)
                                                                        : suits_vectors(problem);
     norma_index n[NORMA_MAX_PARTS] = {0};
     for (int p = 0; p < params.parts; p++) n[p] = params.part[p].n;
     const int64_t tiles =
         norma_ceil_div(params.norm.rows, native->tile.bm) * norma_col_tiles(n, params.parts, native->tile.bn);
     opencl_argument arguments[OPENCL_LINEAR_ARGUMENTS];
-    opencl_linear_arguments(problem, &params, sizeof params, arguments);
-    return opencl_enqueue(device, native->kernel, tiles, native->tile.threads, arguments, OPENCL_LINEAR_ARGUMENTS);
+    norma_opencl_linear_arguments(problem, &params, sizeof params, arguments);
+    return norma_opencl_enqueue(device, native->kernel, tiles, native->tile.threads, arguments, OPENCL_LINEAR_ARGUMENTS);
 }
 
 static norma_status enqueue_trial(opencl_device *device, const void *native, const norma_problem *problem) {
@@ -117,15 +117,16 @@ static norma_status prepare_matrix(opencl_device *device, const norma_problem *p
     const norma_tile *tile = norma_tile_select(NORMA_KERNEL_RMSNORM_LINEAR_TILED, &shape, &limits, &reason);
     char more[96];
     native->along_k = problem->part[0].weight.layout.col_stride != 1;
-    snprintf(more, sizeof more, " -DNORMA_MATRIX -DFORM=%d%s", opencl_matrix_form(problem),
+    snprintf(more, sizeof more, " -DNORMA_MATRIX -DFORM=%d%s", norma_opencl_matrix_form(problem),
              native->along_k ? "" : " -DN_CONTIGUOUS");
     const norma_status status = find_from(device, problem, tile, more, native);
     if (status == NORMA_ERROR_UNSUPPORTED) return status;
-    if (!status && (native->kernel->works || opencl_matrix_works(device, problem, native->along_k, enqueue_trial, native))) {
+    if (!status &&
+        (native->kernel->works || norma_opencl_matrix_works(device, problem, native->along_k, enqueue_trial, native))) {
         native->kernel->works = true;
         return NORMA_OK;
     }
-    return opencl_matrix_give_up(device, tile->name);
+    return norma_opencl_matrix_give_up(device, tile->name);
 }
 
 static norma_status prepare(opencl_device *device, norma_launch *launch) {
@@ -135,7 +136,7 @@ static norma_status prepare(opencl_device *device, norma_launch *launch) {
     tiled_native *native = calloc(1, sizeof *native);
     if (!native) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a launch");
     launch->native = native;
-    const norma_dtype half = opencl_matrix_dtype(device, problem);
+    const norma_dtype half = norma_opencl_matrix_dtype(device, problem);
     norma_status status = half ? prepare_matrix(device, problem, half, native) : NORMA_ERROR_UNSUPPORTED;
     if (status == NORMA_ERROR_UNSUPPORTED) status = find_from(device, problem, launch->tile, "", native);
     if (status == NORMA_ERROR_UNSUPPORTED && launch->tile->target == NORMA_TARGET_OPENCL_GPU)
@@ -149,7 +150,7 @@ static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
     return enqueue_on(device, launch->native, launch->problem);
 }
 
-const opencl_operation opencl_rmsnorm_linear_tiled = {
+const opencl_operation norma_opencl_rmsnorm_linear_tiled = {
     .kernel = NORMA_KERNEL_RMSNORM_LINEAR_TILED,
     .prepare = prepare,
     .launch = enqueue,

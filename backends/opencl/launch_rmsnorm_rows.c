@@ -13,12 +13,13 @@ typedef struct rows_native {
 
 static norma_status find(opencl_device *device, const norma_problem *problem, rows_native *native) {
     static const char stem[] = "rmsnorm_rows";
-    const opencl_dtypes dtypes = opencl_dtypes_of(problem);
+    const opencl_dtypes dtypes = norma_opencl_dtypes_of(problem);
     native->threads = 1;
-    if (device->base.limits.target == NORMA_TARGET_OPENCL_CPU) return opencl_find_cpu(device, stem, dtypes, &native->kernel);
+    if (device->base.limits.target == NORMA_TARGET_OPENCL_CPU)
+        return norma_opencl_find_cpu(device, stem, dtypes, &native->kernel);
     int threads = LEAST_THREADS;
     while (threads < MOST_THREADS && (int64_t)threads * THREAD_VALUES < problem->k) threads *= 2;
-    return opencl_find_threads(device, stem, dtypes, "", threads, &native->kernel, &native->threads);
+    return norma_opencl_find_threads(device, stem, dtypes, "", threads, &native->kernel, &native->threads);
 }
 
 static norma_status prepare(opencl_device *device, norma_launch *launch) {
@@ -33,10 +34,10 @@ static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
     const rows_native *native = launch->native;
     const norma_problem *problem = launch->problem;
     norma_cl_rows params = {
-        .norm = opencl_norm_params(problem),
-        .residual = opencl_view(&problem->residual),
-        .residual_out = opencl_view(&problem->residual_out),
-        .out = opencl_view(&problem->out),
+        .norm = norma_opencl_norm_params(problem),
+        .residual = norma_opencl_view(&problem->residual),
+        .residual_out = norma_opencl_view(&problem->residual_out),
+        .out = norma_opencl_view(&problem->out),
         .residual_dtype = (int)problem->residual.layout.dtype,
         .has_residual_out = norma_tensor_present(&problem->residual_out),
         .out_dtype = (int)problem->out.layout.dtype,
@@ -48,18 +49,19 @@ static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
         groups = norma_ceil_div(params.norm.rows, params.item_rows);
     }
     const opencl_argument arguments[] = {
-        opencl_buffer(&problem->x, &problem->x),
-        opencl_buffer(&problem->gamma, &problem->x),
-        opencl_buffer(&problem->residual, &problem->x),
-        opencl_buffer(&problem->residual_out, &problem->x),
-        opencl_buffer(&problem->rstd, &problem->x),
-        opencl_buffer(&problem->out, &problem->x),
+        norma_opencl_buffer(&problem->x, &problem->x),
+        norma_opencl_buffer(&problem->gamma, &problem->x),
+        norma_opencl_buffer(&problem->residual, &problem->x),
+        norma_opencl_buffer(&problem->residual_out, &problem->x),
+        norma_opencl_buffer(&problem->rstd, &problem->x),
+        norma_opencl_buffer(&problem->out, &problem->x),
         {sizeof params, &params},
     };
-    return opencl_enqueue(device, native->kernel, groups, native->threads, arguments, sizeof arguments / sizeof *arguments);
+    return norma_opencl_enqueue(device, native->kernel, groups, native->threads, arguments,
+                                sizeof arguments / sizeof *arguments);
 }
 
-const opencl_operation opencl_rmsnorm_rows = {
+const opencl_operation norma_opencl_rmsnorm_rows = {
     .kernel = NORMA_KERNEL_RMSNORM_ROWS,
     .prepare = prepare,
     .launch = enqueue,

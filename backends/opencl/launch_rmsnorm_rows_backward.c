@@ -32,11 +32,12 @@ static int64_t pieces_of(const opencl_device *device, const norma_problem *probl
 }
 
 static norma_status find(opencl_device *device, const norma_problem *problem, backward_native *native) {
-    const opencl_dtypes dtypes = opencl_dtypes_of(problem);
+    const opencl_dtypes dtypes = norma_opencl_dtypes_of(problem);
     native->threads = 1;
-    if (device->base.limits.target == NORMA_TARGET_OPENCL_CPU) return opencl_find_cpu(device, stem, dtypes, &native->kernel);
-    return opencl_find_threads(device, stem, dtypes, "", problem->k <= SHORT_ROW ? SHORT_THREADS : THREADS, &native->kernel,
-                               &native->threads);
+    if (device->base.limits.target == NORMA_TARGET_OPENCL_CPU)
+        return norma_opencl_find_cpu(device, stem, dtypes, &native->kernel);
+    return norma_opencl_find_threads(device, stem, dtypes, "", problem->k <= SHORT_ROW ? SHORT_THREADS : THREADS,
+                                     &native->kernel, &native->threads);
 }
 
 static norma_status prepare(opencl_device *device, norma_launch *launch) {
@@ -49,7 +50,7 @@ static norma_status prepare(opencl_device *device, norma_launch *launch) {
     const norma_status status = find(device, problem, native);
     if (status || !norma_tensor_present(&problem->dgamma)) return status;
     launch->workspace_bytes = (size_t)(pieces_of(device, problem) * problem->k) * sizeof(float);
-    return opencl_sums_find(device, NORMA_F32, problem->dgamma.layout.dtype, &native->lines);
+    return norma_opencl_sums_find(device, NORMA_F32, problem->dgamma.layout.dtype, &native->lines);
 }
 
 static norma_status add_up_lines(opencl_device *device, const norma_launch *launch, int64_t first, int64_t lines) {
@@ -57,14 +58,14 @@ static norma_status add_up_lines(opencl_device *device, const norma_launch *laun
     const backward_native *native = launch->native;
     const norma_cl_sums params = {
         .from = {.start = first, .row_stride = problem->k, .col_stride = 1},
-        .to = opencl_view(&problem->dgamma),
+        .to = norma_opencl_view(&problem->dgamma),
         .rows = lines,
         .m = lines,
         .columns = problem->k,
         .piece_rows = lines,
         .accumulate = problem->accumulate,
     };
-    return opencl_sums_enqueue(device, &native->lines, launch->workspace.data, problem->dgamma.buffer.data, &params);
+    return norma_opencl_sums_enqueue(device, &native->lines, launch->workspace.data, problem->dgamma.buffer.data, &params);
 }
 
 static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
@@ -74,10 +75,10 @@ static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
     const norma_index first = (norma_index)(launch->workspace.offset_bytes / sizeof(float));
     const int64_t rows = problem->batch * problem->m;
     const norma_cl_rows_backward params = {
-        .norm = opencl_norm_params(problem),
-        .dout = opencl_view(&problem->dout),
-        .back = opencl_view(&problem->dresidual_out),
-        .dx = opencl_view(&problem->dx),
+        .norm = norma_opencl_norm_params(problem),
+        .dout = norma_opencl_view(&problem->dout),
+        .back = norma_opencl_view(&problem->dresidual_out),
+        .dx = norma_opencl_view(&problem->dx),
         .lines = lines ? first : -1,
         .piece_rows = norma_ceil_div(rows, pieces_of(device, problem)),
         .per_element = 1.0F / (float)problem->k,
@@ -86,22 +87,22 @@ static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
         .dx_dtype = (int)problem->dx.layout.dtype,
     };
     const opencl_argument arguments[] = {
-        opencl_buffer(&problem->x, &problem->x),
-        opencl_buffer(&problem->gamma, &problem->x),
-        opencl_buffer(&problem->rstd, &problem->x),
-        opencl_buffer(&problem->dout, &problem->x),
-        opencl_buffer(&problem->dresidual_out, &problem->x),
-        opencl_buffer(&problem->dx, &problem->x),
+        norma_opencl_buffer(&problem->x, &problem->x),
+        norma_opencl_buffer(&problem->gamma, &problem->x),
+        norma_opencl_buffer(&problem->rstd, &problem->x),
+        norma_opencl_buffer(&problem->dout, &problem->x),
+        norma_opencl_buffer(&problem->dresidual_out, &problem->x),
+        norma_opencl_buffer(&problem->dx, &problem->x),
         {sizeof(cl_mem), lines ? &launch->workspace.data : &problem->x.buffer.data},
         {sizeof params, &params},
     };
     const int64_t pieces = norma_ceil_div(rows, params.piece_rows);
-    const norma_status status =
-        opencl_enqueue(device, native->kernel, pieces, native->threads, arguments, sizeof arguments / sizeof *arguments);
+    const norma_status status = norma_opencl_enqueue(device, native->kernel, pieces, native->threads, arguments,
+                                                     sizeof arguments / sizeof *arguments);
     return status || !lines ? status : add_up_lines(device, launch, first, pieces);
 }
 
-const opencl_operation opencl_rmsnorm_rows_backward = {
+const opencl_operation norma_opencl_rmsnorm_rows_backward = {
     .kernel = NORMA_KERNEL_RMSNORM_ROWS_BACKWARD,
     .prepare = prepare,
     .launch = enqueue,

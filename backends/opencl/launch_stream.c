@@ -7,8 +7,8 @@ enum { CHUNK_BYTES = 16, GPU_THREADS = 256, GPU_UNIT_GROUPS = 16, CPU_ITEMS = 8 
 static norma_status find(opencl_device *device, const norma_problem *problem, opencl_kernel **out_kernel) {
     const bool copy = problem->op == NORMA_OP_STREAM_COPY, cpu = device->base.limits.target == NORMA_TARGET_OPENCL_CPU;
     const char *options = copy ? (cpu ? "-DNORMA_COPY -DNORMA_CPU" : "-DNORMA_COPY") : (cpu ? "-DNORMA_CPU" : "");
-    return opencl_find(device, "stream", copy ? "stream_copy" : "stream_read", (opencl_dtypes){NORMA_NONE}, options,
-                       out_kernel);
+    return norma_opencl_find(device, "stream", copy ? "stream_copy" : "stream_read", (opencl_dtypes){NORMA_NONE}, options,
+                             out_kernel);
 }
 
 static norma_status prepare(opencl_device *device, norma_launch *launch) {
@@ -28,8 +28,8 @@ static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
         .bytes = problem->batch * problem->m * problem->k * (int64_t)norma_dtype_bytes(problem->x.layout.dtype),
     };
     const opencl_argument arguments[] = {
-        opencl_buffer(&problem->x, &problem->x),
-        opencl_buffer(&problem->out, &problem->out),
+        norma_opencl_buffer(&problem->x, &problem->x),
+        norma_opencl_buffer(&problem->out, &problem->out),
         {sizeof params, &params},
     };
     opencl_kernel *kernel;
@@ -37,10 +37,10 @@ static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
     if (status) return status;
     const int64_t threads = cpu ? 1 : norma_index_min(GPU_THREADS, (norma_index)kernel->max_threads);
     const int64_t groups = (int64_t)device->base.limits.units * (cpu ? CPU_ITEMS : GPU_UNIT_GROUPS);
-    return opencl_enqueue(device, kernel, groups, threads, arguments, sizeof arguments / sizeof *arguments);
+    return norma_opencl_enqueue(device, kernel, groups, threads, arguments, sizeof arguments / sizeof *arguments);
 }
 
-const opencl_operation opencl_stream = {
+const opencl_operation norma_opencl_stream = {
     .kernel = NORMA_KERNEL_STREAM,
     .prepare = prepare,
     .launch = enqueue,

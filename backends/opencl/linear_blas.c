@@ -56,20 +56,20 @@ static norma_status multiply(opencl_device *device, const norma_problem *problem
         a.ld, part->weight.buffer.data, offset_of(&part->weight, 0), b.ld, problem->accumulate ? 1.0F : 0.0F,
         part->out.buffer.data, offset_of(&part->out, batch), c.ld, &queue, device->timing ? &event : NULL);
     if (result) return norma_fail(NORMA_ERROR_DEVICE, "CLBlastSgemm failed with %d", result);
-    if (event) opencl_keep_event(device, event);
+    if (event) norma_opencl_keep_event(device, event);
     return NORMA_OK;
 }
 
 static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
     const norma_problem *problem = launch->problem;
-    norma_status status = opencl_keep_start(device);
+    norma_status status = norma_opencl_keep_start(device);
     for (int p = 0; p < problem->parts && !status; p++)
         for (int64_t batch = 0; batch < problem->batch && !status; batch++)
             status = multiply(device, problem, &problem->part[p], batch);
     return status;
 }
 
-const opencl_operation opencl_linear_blas = {
+const opencl_operation norma_opencl_linear_blas = {
     .kernel = NORMA_KERNEL_LINEAR_BLAS,
     .prepare = prepare,
     .launch = enqueue,

@@ -72,26 +72,26 @@ static bool run(opencl_device *device, trial *values, const norma_problem *probl
                 const void *user) {
     norma_device *base = &device->base;
     const norma_buffer memory = {problem->x.buffer.data, 0};
-    return !opencl_upload(base, memory, values, sizeof *values) && !launch(device, user, problem) &&
-           !opencl_download(base, values, memory, sizeof *values) && is_right(values, problem);
+    return !norma_opencl_upload(base, memory, values, sizeof *values) && !launch(device, user, problem) &&
+           !norma_opencl_download(base, values, memory, sizeof *values) && is_right(values, problem);
 }
 
-bool opencl_matrix_works(opencl_device *device, const norma_problem *like, bool along_k, opencl_matrix_launch launch,
-                         const void *user) {
+bool norma_opencl_matrix_works(opencl_device *device, const norma_problem *like, bool along_k, opencl_matrix_launch launch,
+                               const void *user) {
     bool works = false;
     void *memory = NULL;
     trial *values = calloc(1, sizeof *values);
-    if (values && !opencl_alloc(&device->base, sizeof *values, &memory)) {
+    if (values && !norma_opencl_alloc(&device->base, sizeof *values, &memory)) {
         const norma_problem problem = problem_of(like, memory, along_k);
         fill(values, &problem, along_k);
         works = run(device, values, &problem, launch, user);
-        opencl_release(&device->base, memory);
+        norma_opencl_release(&device->base, memory);
     }
     free(values);
     return works;
 }
 
-int opencl_matrix_form(const norma_problem *problem) {
+int norma_opencl_matrix_form(const norma_problem *problem) {
     if (norma_problem_is_plain(problem)) return FORM_PLAIN;
     if (problem->contract != NORMA_ROUND_DEFERRED) return FORM_EXACT;
     if (!norma_tensor_present(&problem->gamma)) return FORM_SQUARE;
@@ -99,7 +99,7 @@ int opencl_matrix_form(const norma_problem *problem) {
     return problem->x.layout.dtype == NORMA_BF16 ? FORM_SCALE : FORM_EXACT;
 }
 
-norma_dtype opencl_matrix_dtype(const opencl_device *device, const norma_problem *problem) {
+norma_dtype norma_opencl_matrix_dtype(const opencl_device *device, const norma_problem *problem) {
     const norma_dtype dtype = problem->x.layout.dtype;
     if (!device->is_nvidia || device->no_matrix || (dtype != NORMA_F16 && dtype != NORMA_BF16)) return NORMA_NONE;
     for (int p = 0; p < problem->parts; p++)
@@ -107,7 +107,7 @@ norma_dtype opencl_matrix_dtype(const opencl_device *device, const norma_problem
     return dtype;
 }
 
-norma_status opencl_matrix_give_up(opencl_device *device, const char *name) {
+norma_status norma_opencl_matrix_give_up(opencl_device *device, const char *name) {
     norma_log(&device->base.log, NORMA_LOG_WARN, "device %d of backend opencl: the matrix units are not used, because %s %s",
               device->base.index, name, "does not build or does not compute right");
     device->no_matrix = true;
@@ -118,7 +118,7 @@ static bool steps_by_chunks(const norma_tensor *tensor, int64_t stride) {
     return (stride | tensor->layout.batch_stride) % 8 == 0 && tensor->buffer.offset_bytes % 16 == 0;
 }
 
-bool opencl_matrix_suits(const norma_problem *problem, bool along_k) {
+bool norma_opencl_matrix_suits(const norma_problem *problem, bool along_k) {
     if (problem->x.layout.col_stride != 1 || !steps_by_chunks(&problem->x, problem->x.layout.row_stride)) return false;
     for (int p = 0; p < problem->parts; p++) {
         const norma_layout *weight = &problem->part[p].weight.layout;

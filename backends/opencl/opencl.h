@@ -18,10 +18,10 @@ typedef struct opencl_place {
 #define OPENCL_MAX_PLACES 32
 
 /* Lists the devices that can run this library's kernels; 0, with the reason in `why`, if there is none. */
-int opencl_list(const opencl_api **out_api, opencl_place places[OPENCL_MAX_PLACES], char *why, size_t why_bytes);
+int norma_opencl_list(const opencl_api **out_api, opencl_place places[OPENCL_MAX_PLACES], char *why, size_t why_bytes);
 
 /* Name, arch, units and memory of a device. */
-norma_status opencl_describe_place(const opencl_api *api, const opencl_place *place, norma_device_info *out_info);
+norma_status norma_opencl_describe_place(const opencl_api *api, const opencl_place *place, norma_device_info *out_info);
 
 /* A kernel of a built program. */
 typedef struct opencl_kernel {
@@ -63,26 +63,27 @@ typedef struct opencl_dtypes {
 
 /* The dtypes that a problem's program is made for: the one of all its matrices, and of all else if that is the same.
  * Mixtures share the programs that are told, so that there are few. */
-opencl_dtypes opencl_dtypes_of(const norma_problem *problem);
+opencl_dtypes norma_opencl_dtypes_of(const norma_problem *problem);
 
 /* The kernel `name` of file `stem` built for `dtypes` with `options`, built when first asked for. Kernels live as long as
  * the device, and so must the first two texts. */
-norma_status opencl_find(opencl_device *device, const char *stem, const char *name, opencl_dtypes dtypes,
-                         const char *options, opencl_kernel **out_kernel);
+norma_status norma_opencl_find(opencl_device *device, const char *stem, const char *name, opencl_dtypes dtypes,
+                               const char *options, opencl_kernel **out_kernel);
 
 /* The kernel `name` of a layer in its shape for CPUs. */
-norma_status opencl_find_cpu(opencl_device *device, const char *name, opencl_dtypes dtypes, opencl_kernel **out_kernel);
+norma_status norma_opencl_find_cpu(opencl_device *device, const char *name, opencl_dtypes dtypes,
+                                   opencl_kernel **out_kernel);
 
 /* The same for a kernel that takes its work-group's size as -DTHREADS: of `threads`, or the nearest half of it, and half of
  * that, that the device can run. `more` are further options, each after a space. */
-norma_status opencl_find_threads(opencl_device *device, const char *stem, opencl_dtypes dtypes, const char *more,
-                                 int threads, opencl_kernel **out_kernel, int *out_threads);
+norma_status norma_opencl_find_threads(opencl_device *device, const char *stem, opencl_dtypes dtypes, const char *more,
+                                       int threads, opencl_kernel **out_kernel, int *out_threads);
 
 /* The most rows of rmsnorm_linear_skinny. */
 #define OPENCL_SKINNY_ROWS 16
 
 /* Frees every program. */
-void opencl_unload(opencl_device *device);
+void norma_opencl_unload(opencl_device *device);
 
 /* One argument of a kernel: a cl_mem or a struct. */
 typedef struct opencl_argument {
@@ -91,39 +92,39 @@ typedef struct opencl_argument {
 } opencl_argument;
 
 /* Enqueues `groups` work-groups of `threads`. */
-norma_status opencl_enqueue(opencl_device *device, const opencl_kernel *kernel, int64_t groups, int64_t threads,
-                            const opencl_argument *arguments, int count);
+norma_status norma_opencl_enqueue(opencl_device *device, const opencl_kernel *kernel, int64_t groups, int64_t threads,
+                                  const opencl_argument *arguments, int count);
 
 /* Keeps the event of enqueued work while a replay is timed; takes over the reference. */
-void opencl_keep_event(opencl_device *device, cl_event event);
+void norma_opencl_keep_event(opencl_device *device, cl_event event);
 
 /* Keeps the present place in the queue as the start of what is timed, if nothing is kept yet: for work whose own events do
  * not cover it. */
-norma_status opencl_keep_start(opencl_device *device);
+norma_status norma_opencl_keep_start(opencl_device *device);
 
 /* Structs of params.clh from a problem. */
-norma_cl_view opencl_view(const norma_tensor *tensor);
-norma_cl_norm opencl_norm_params(const norma_problem *problem);
-norma_cl_linear opencl_linear_params(const norma_problem *problem);
+norma_cl_view norma_opencl_view(const norma_tensor *tensor);
+norma_cl_norm norma_opencl_norm_params(const norma_problem *problem);
+norma_cl_linear norma_opencl_linear_params(const norma_problem *problem);
 
 /* The arguments of a Linear's kernel: x, gamma, rstd, then weight, bias and out of each part, then `params`. */
 #define OPENCL_LINEAR_ARGUMENTS (3 + 3 * NORMA_MAX_PARTS + 1)
-void opencl_linear_arguments(const norma_problem *problem, const void *params, size_t params_bytes,
-                             opencl_argument arguments[OPENCL_LINEAR_ARGUMENTS]);
+void norma_opencl_linear_arguments(const norma_problem *problem, const void *params, size_t params_bytes,
+                                   opencl_argument arguments[OPENCL_LINEAR_ARGUMENTS]);
 
 /* A buffer for an argument: an absent tensor gets `instead`, since not every driver takes NULL; kernels do not touch it. */
-opencl_argument opencl_buffer(const norma_tensor *tensor, const norma_tensor *instead);
+opencl_argument norma_opencl_buffer(const norma_tensor *tensor, const norma_tensor *instead);
 
-/* column_sums, as this and other operations launch it; found by opencl_sums_find, which is for prepare. `from` and `to` are
- * cl_mem. */
+/* column_sums, as this and other operations launch it; found by norma_opencl_sums_find, which is for prepare. `from` and
+ * `to` are cl_mem. */
 typedef struct opencl_sums {
     opencl_kernel *kernel;
     int columns, threads; /* of a work-group */
 } opencl_sums;
 
-norma_status opencl_sums_find(opencl_device *device, norma_dtype from, norma_dtype to, opencl_sums *out_sums);
-norma_status opencl_sums_enqueue(opencl_device *device, const opencl_sums *sums, void *from, void *to,
-                                 const norma_cl_sums *params);
+norma_status norma_opencl_sums_find(opencl_device *device, norma_dtype from, norma_dtype to, opencl_sums *out_sums);
+norma_status norma_opencl_sums_enqueue(opencl_device *device, const opencl_sums *sums, void *from, void *to,
+                                       const norma_cl_sums *params);
 
 /* prepare sizes and builds, launch enqueues; launch->native is freed by free(). */
 typedef struct opencl_operation {
@@ -132,34 +133,34 @@ typedef struct opencl_operation {
     norma_status (*launch)(opencl_device *device, const norma_launch *launch);
 } opencl_operation;
 
-extern const opencl_operation opencl_rmsnorm_rows;
-extern const opencl_operation opencl_rmsnorm_linear_skinny;
-extern const opencl_operation opencl_rmsnorm_linear_tiled;
-extern const opencl_operation opencl_linear_blas;
-extern const opencl_operation opencl_fold_gamma;
-extern const opencl_operation opencl_rmsnorm_rows_backward;
-extern const opencl_operation opencl_column_sums;
-extern const opencl_operation opencl_stream;
+extern const opencl_operation norma_opencl_rmsnorm_rows;
+extern const opencl_operation norma_opencl_rmsnorm_linear_skinny;
+extern const opencl_operation norma_opencl_rmsnorm_linear_tiled;
+extern const opencl_operation norma_opencl_linear_blas;
+extern const opencl_operation norma_opencl_fold_gamma;
+extern const opencl_operation norma_opencl_rmsnorm_rows_backward;
+extern const opencl_operation norma_opencl_column_sums;
+extern const opencl_operation norma_opencl_stream;
 
 /* Slots of the backend, as backend.h says. */
-void opencl_probe(norma_backend_info *out_info);
-norma_status opencl_describe(int index, norma_device_info *out_info);
-norma_status opencl_open(const norma_open_desc *desc, norma_device **out_device);
-void opencl_close(norma_device *base);
-norma_status opencl_alloc(norma_device *base, size_t bytes, void **out_data);
-norma_status opencl_release(norma_device *base, void *data);
-norma_status opencl_upload(norma_device *base, norma_buffer to, const void *from, size_t bytes);
-norma_status opencl_download(norma_device *base, void *to, norma_buffer from, size_t bytes);
-norma_status opencl_prepare(norma_device *base, norma_launch *launch);
-void opencl_discard(norma_device *base, norma_launch *launch);
-norma_status opencl_launch(norma_device *base, const norma_launch *launch);
-norma_status opencl_sync(norma_device *base);
-void opencl_versions(norma_device *base, char *text, size_t text_bytes);
-norma_status opencl_record(norma_device *base, norma_work_fn work, void *user, void **out_recording);
-norma_status opencl_replay(norma_device *base, void *recording, double *out_us);
-void opencl_forget(norma_device *base, void *recording);
+void norma_opencl_probe(norma_backend_info *out_info);
+norma_status norma_opencl_describe(int index, norma_device_info *out_info);
+norma_status norma_opencl_open(const norma_open_desc *desc, norma_device **out_device);
+void norma_opencl_close(norma_device *base);
+norma_status norma_opencl_alloc(norma_device *base, size_t bytes, void **out_data);
+norma_status norma_opencl_release(norma_device *base, void *data);
+norma_status norma_opencl_upload(norma_device *base, norma_buffer to, const void *from, size_t bytes);
+norma_status norma_opencl_download(norma_device *base, void *to, norma_buffer from, size_t bytes);
+norma_status norma_opencl_prepare(norma_device *base, norma_launch *launch);
+void norma_opencl_discard(norma_device *base, norma_launch *launch);
+norma_status norma_opencl_launch(norma_device *base, const norma_launch *launch);
+norma_status norma_opencl_sync(norma_device *base);
+void norma_opencl_versions(norma_device *base, char *text, size_t text_bytes);
+norma_status norma_opencl_record(norma_device *base, norma_work_fn work, void *user, void **out_recording);
+norma_status norma_opencl_replay(norma_device *base, void *recording, double *out_us);
+void norma_opencl_forget(norma_device *base, void *recording);
 
 /* A CPU as an OpenCL device is slower than the CPU backend, so that nobody gets it without asking. */
-bool opencl_yields(int index);
+bool norma_opencl_yields(int index);
 
 #endif

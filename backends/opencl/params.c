@@ -6,7 +6,7 @@ _Static_assert(NORMA_CL_PARTS == NORMA_MAX_PARTS, "kernels take as many parts as
 _Static_assert(sizeof(norma_cl_linear) + (OPENCL_LINEAR_ARGUMENTS - 1) * sizeof(cl_mem) <= 1024,
                "every device takes 1024 bytes of arguments");
 
-norma_cl_view opencl_view(const norma_tensor *tensor) {
+norma_cl_view norma_opencl_view(const norma_tensor *tensor) {
     if (!norma_tensor_present(tensor)) return (norma_cl_view){0};
     return (norma_cl_view){
         .start = (norma_index)(tensor->buffer.offset_bytes / norma_dtype_bytes(tensor->layout.dtype)),
@@ -16,11 +16,11 @@ norma_cl_view opencl_view(const norma_tensor *tensor) {
     };
 }
 
-norma_cl_norm opencl_norm_params(const norma_problem *problem) {
+norma_cl_norm norma_opencl_norm_params(const norma_problem *problem) {
     return (norma_cl_norm){
-        .x = opencl_view(&problem->x),
-        .gamma = opencl_view(&problem->gamma),
-        .rstd = opencl_view(&problem->rstd),
+        .x = norma_opencl_view(&problem->x),
+        .gamma = norma_opencl_view(&problem->gamma),
+        .rstd = norma_opencl_view(&problem->rstd),
         .rows = problem->batch * problem->m,
         .m = problem->m,
         .k = problem->k,
@@ -35,15 +35,15 @@ norma_cl_norm opencl_norm_params(const norma_problem *problem) {
     };
 }
 
-norma_cl_linear opencl_linear_params(const norma_problem *problem) {
+norma_cl_linear norma_opencl_linear_params(const norma_problem *problem) {
     norma_cl_linear params = {
-        .norm = opencl_norm_params(problem), .parts = problem->parts, .accumulate = problem->accumulate};
+        .norm = norma_opencl_norm_params(problem), .parts = problem->parts, .accumulate = problem->accumulate};
     for (int p = 0; p < problem->parts; p++) {
         const norma_part *part = &problem->part[p];
         params.part[p] = (norma_cl_part){
-            .weight = opencl_view(&part->weight),
-            .bias = opencl_view(&part->bias),
-            .out = opencl_view(&part->out),
+            .weight = norma_opencl_view(&part->weight),
+            .bias = norma_opencl_view(&part->bias),
+            .out = norma_opencl_view(&part->out),
             .n = part->n,
             .weight_dtype = (int)part->weight.layout.dtype,
             .bias_dtype = (int)part->bias.layout.dtype,
@@ -62,7 +62,7 @@ static int join(int so_far, const norma_tensor *tensor) {
     return so_far == NORMA_NONE ? dtype : MIXED;
 }
 
-opencl_dtypes opencl_dtypes_of(const norma_problem *problem) {
+opencl_dtypes norma_opencl_dtypes_of(const norma_problem *problem) {
     const norma_tensor *const large[] = {&problem->x,    &problem->residual,      &problem->residual_out,
                                          &problem->dout, &problem->dresidual_out, &problem->dx};
     int matrix = NORMA_NONE;
@@ -74,21 +74,21 @@ opencl_dtypes opencl_dtypes_of(const norma_problem *problem) {
     return (opencl_dtypes){(norma_dtype)matrix, all == MIXED ? NORMA_NONE : (norma_dtype)all};
 }
 
-opencl_argument opencl_buffer(const norma_tensor *tensor, const norma_tensor *instead) {
+opencl_argument norma_opencl_buffer(const norma_tensor *tensor, const norma_tensor *instead) {
     const norma_tensor *chosen = norma_tensor_present(tensor) ? tensor : instead;
     return (opencl_argument){sizeof(cl_mem), &chosen->buffer.data};
 }
 
-void opencl_linear_arguments(const norma_problem *problem, const void *params, size_t params_bytes,
-                             opencl_argument arguments[OPENCL_LINEAR_ARGUMENTS]) {
+void norma_opencl_linear_arguments(const norma_problem *problem, const void *params, size_t params_bytes,
+                                   opencl_argument arguments[OPENCL_LINEAR_ARGUMENTS]) {
     int count = 0;
-    arguments[count++] = opencl_buffer(&problem->x, &problem->x);
-    arguments[count++] = opencl_buffer(&problem->gamma, &problem->x);
-    arguments[count++] = opencl_buffer(&problem->rstd, &problem->x);
+    arguments[count++] = norma_opencl_buffer(&problem->x, &problem->x);
+    arguments[count++] = norma_opencl_buffer(&problem->gamma, &problem->x);
+    arguments[count++] = norma_opencl_buffer(&problem->rstd, &problem->x);
     for (int p = 0; p < NORMA_MAX_PARTS; p++) {
-        arguments[count++] = opencl_buffer(&problem->part[p].weight, &problem->x);
-        arguments[count++] = opencl_buffer(&problem->part[p].bias, &problem->x);
-        arguments[count++] = opencl_buffer(&problem->part[p].out, &problem->x);
+        arguments[count++] = norma_opencl_buffer(&problem->part[p].weight, &problem->x);
+        arguments[count++] = norma_opencl_buffer(&problem->part[p].bias, &problem->x);
+        arguments[count++] = norma_opencl_buffer(&problem->part[p].out, &problem->x);
     }
     arguments[count++] = (opencl_argument){params_bytes, params};
 }

@@ -45,7 +45,7 @@ static void list_platform(listing *list, cl_platform_id platform, char *why, siz
     const cl_int result = list->api->GetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, OPENCL_MAX_PLACES, ids, &found);
     if (result != CL_SUCCESS) {
         /* PoCL says no more than this when it cannot write its cache. */
-        snprintf(why, why_bytes, "%s finds no device: %s (%d)", name, opencl_error_name(result), result);
+        snprintf(why, why_bytes, "%s finds no device: %s (%d)", name, norma_opencl_error_name(result), result);
         return;
     }
     if (found > OPENCL_MAX_PLACES) found = OPENCL_MAX_PLACES;
@@ -57,15 +57,15 @@ static void list_platform(listing *list, cl_platform_id platform, char *why, siz
     }
 }
 
-int opencl_list(const opencl_api **out_api, opencl_place places[OPENCL_MAX_PLACES], char *why, size_t why_bytes) {
-    listing list = {.api = opencl_load(why, why_bytes)};
+int norma_opencl_list(const opencl_api **out_api, opencl_place places[OPENCL_MAX_PLACES], char *why, size_t why_bytes) {
+    listing list = {.api = norma_opencl_load(why, why_bytes)};
     if (!list.api) return 0;
     *out_api = list.api;
     cl_platform_id platforms[MAX_PLATFORMS];
     cl_uint found = 0;
     const cl_int result = list.api->GetPlatformIDs(MAX_PLATFORMS, platforms, &found);
     if (result != CL_SUCCESS || found == 0) {
-        snprintf(why, why_bytes, "the OpenCL loader finds no platform: %s (%d)", opencl_error_name(result), result);
+        snprintf(why, why_bytes, "the OpenCL loader finds no platform: %s (%d)", norma_opencl_error_name(result), result);
         return 0;
     }
     if (found > MAX_PLATFORMS) found = MAX_PLATFORMS;
@@ -86,7 +86,7 @@ static norma_status info_text(const opencl_api *api, cl_device_id id, cl_device_
     return status;
 }
 
-norma_status opencl_describe_place(const opencl_api *api, const opencl_place *place, norma_device_info *out_info) {
+norma_status norma_opencl_describe_place(const opencl_api *api, const opencl_place *place, norma_device_info *out_info) {
     cl_ulong memory_bytes = 0;
     norma_status status = info_text(api, place->id, CL_DEVICE_NAME, out_info->name, sizeof out_info->name);
     if (!status) status = info_text(api, place->id, CL_DEVICE_VERSION, out_info->arch, sizeof out_info->arch);

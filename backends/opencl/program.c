@@ -20,7 +20,7 @@ typedef struct opencl_program {
 
 static const opencl_source *source_of(const char *stem) {
     for (int i = 0; i < OPENCL_SOURCE_COUNT; i++)
-        if (strcmp(opencl_sources[i].stem, stem) == 0) return &opencl_sources[i];
+        if (strcmp(norma_opencl_sources[i].stem, stem) == 0) return &norma_opencl_sources[i];
     return NULL;
 }
 
@@ -32,7 +32,7 @@ static norma_status fail_build(const opencl_device *device, cl_program program, 
     norma_log(&device->base.log, NORMA_LOG_ERROR, "building %s.cl with \"%s\":\n%s", stem, options, log ? log : "");
     const norma_status status =
         norma_fail(NORMA_ERROR_DEVICE, "the compiler of OpenCL device %d fails on %s.cl with %s (%d): %.300s",
-                   device->base.index, stem, opencl_error_name(result), result, log ? log : "");
+                   device->base.index, stem, norma_opencl_error_name(result), result, log ? log : "");
     free(log);
     return status;
 }
@@ -42,7 +42,7 @@ static norma_status build_source(opencl_device *device, const opencl_source *sou
     cl_int result;
     cl_program program =
         device->api->CreateProgramWithSource(device->context, 1, (const char *[]){source->text}, NULL, &result);
-    const norma_status status = opencl_check(result, OPENCL_FN_CreateProgramWithSource);
+    const norma_status status = norma_opencl_check(result, OPENCL_FN_CreateProgramWithSource);
     if (status) return status;
     result = device->api->BuildProgram(program, 1, &device->place.id, options, NULL, NULL);
     if (result == CL_SUCCESS) {
@@ -58,7 +58,7 @@ static norma_status build_source(opencl_device *device, const opencl_source *sou
 static bool build_binary(opencl_device *device, const opencl_cache_key *key, const char *options, cl_program *out_program) {
     unsigned char *binary;
     size_t bytes;
-    if (!opencl_cache_read(key, &binary, &bytes)) return false;
+    if (!norma_opencl_cache_read(key, &binary, &bytes)) return false;
     const unsigned char *binaries[] = {binary};
     cl_int status, result;
     cl_program program =
@@ -84,7 +84,7 @@ static void keep_binary(opencl_device *device, const opencl_cache_key *key, cl_p
     unsigned char *binaries[] = {binary};
     char why[512];
     if (binary && device->api->GetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof binaries, binaries, NULL) == CL_SUCCESS &&
-        !opencl_cache_write(key, binary, bytes, why, sizeof why) && !device->cache_is_bad) {
+        !norma_opencl_cache_write(key, binary, bytes, why, sizeof why) && !device->cache_is_bad) {
         norma_log(&device->base.log, NORMA_LOG_WARN, "device code cannot be kept, and every process builds its own: %s",
                   why);
         device->cache_is_bad = true;
@@ -134,14 +134,14 @@ static norma_status make_kernel(opencl_device *device, const opencl_program *pro
     out_kernel->program = program;
     out_kernel->name = name;
     out_kernel->handle = device->api->CreateKernel(program->handle, name, &result);
-    const norma_status status = opencl_check(result, OPENCL_FN_CreateKernel);
+    const norma_status status = norma_opencl_check(result, OPENCL_FN_CreateKernel);
     if (status) return status;
     return OPENCL_CALL(device->api, GetKernelWorkGroupInfo, out_kernel->handle, device->place.id, CL_KERNEL_WORK_GROUP_SIZE,
                        sizeof out_kernel->max_threads, &out_kernel->max_threads, NULL);
 }
 
-norma_status opencl_find(opencl_device *device, const char *stem, const char *name, opencl_dtypes dtypes,
-                         const char *options, opencl_kernel **out_kernel) {
+norma_status norma_opencl_find(opencl_device *device, const char *stem, const char *name, opencl_dtypes dtypes,
+                               const char *options, opencl_kernel **out_kernel) {
     char matrix[32] = "", other[32] = "", all[OPTION_BYTES];
     if (dtypes.matrix) snprintf(matrix, sizeof matrix, " -DMATRIX_DTYPE=%d", (int)dtypes.matrix);
     if (dtypes.other) snprintf(other, sizeof other, " -DOTHER_DTYPE=%d", (int)dtypes.other);
@@ -167,28 +167,29 @@ norma_status opencl_find(opencl_device *device, const char *stem, const char *na
     return NORMA_OK;
 }
 
-norma_status opencl_find_threads(opencl_device *device, const char *stem, opencl_dtypes dtypes, const char *more,
-                                 int threads, opencl_kernel **out_kernel, int *out_threads) {
+norma_status norma_opencl_find_threads(opencl_device *device, const char *stem, opencl_dtypes dtypes, const char *more,
+                                       int threads, opencl_kernel **out_kernel, int *out_threads) {
     for (*out_threads = threads; *out_threads > 0; *out_threads /= 2) {
         char options[OPTION_BYTES];
         if (*out_threads > device->base.limits.max_threads) continue;
         snprintf(options, sizeof options, "-DTHREADS=%d%s", *out_threads, more);
-        const norma_status status = opencl_find(device, stem, stem, dtypes, options, out_kernel);
+        const norma_status status = norma_opencl_find(device, stem, stem, dtypes, options, out_kernel);
         if (status || (size_t)*out_threads <= (*out_kernel)->max_threads) return status;
     }
     return norma_fail(NORMA_ERROR_UNSUPPORTED, "%s: device %d runs no work-group", stem, device->base.index);
 }
 
-norma_status opencl_find_cpu(opencl_device *device, const char *name, opencl_dtypes dtypes, opencl_kernel **out_kernel) {
+norma_status norma_opencl_find_cpu(opencl_device *device, const char *name, opencl_dtypes dtypes,
+                                   opencl_kernel **out_kernel) {
     const norma_tile *tile = &norma_tiles[NORMA_TILE_opencl_cpu];
     char options[OPTION_BYTES];
     snprintf(options, sizeof options,
              "-DTILED_BM=%d -DTILED_BN=%d -DTILED_BK=%d -DTILED_TM=%d -DTILED_TN=%d -DSKINNY_ROWS=%d", tile->bm, tile->bn,
              tile->bk, tile->tm, tile->tn, OPENCL_SKINNY_ROWS);
-    return opencl_find(device, "cpu", name, dtypes, options, out_kernel);
+    return norma_opencl_find(device, "cpu", name, dtypes, options, out_kernel);
 }
 
-void opencl_unload(opencl_device *device) {
+void norma_opencl_unload(opencl_device *device) {
     while (device->kernels) {
         opencl_kernel *kernel = device->kernels;
         device->kernels = kernel->next;

@@ -9,7 +9,7 @@ typedef struct recording {
     void *user;
 } recording;
 
-norma_status opencl_record(norma_device *base, norma_work_fn work, void *user, void **out_recording) {
+norma_status norma_opencl_record(norma_device *base, norma_work_fn work, void *user, void **out_recording) {
     (void)base;
     recording *kept = malloc(sizeof *kept);
     if (!kept) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a recording");
@@ -18,12 +18,12 @@ norma_status opencl_record(norma_device *base, norma_work_fn work, void *user, v
     return NORMA_OK;
 }
 
-void opencl_forget(norma_device *base, void *recording_data) {
+void norma_opencl_forget(norma_device *base, void *recording_data) {
     (void)base;
     free(recording_data);
 }
 
-void opencl_keep_event(opencl_device *device, cl_event event) {
+void norma_opencl_keep_event(opencl_device *device, cl_event event) {
     if (!device->first) {
         device->first = event;
         return;
@@ -32,7 +32,7 @@ void opencl_keep_event(opencl_device *device, cl_event event) {
     device->last = event;
 }
 
-norma_status opencl_keep_start(opencl_device *device) {
+norma_status norma_opencl_keep_start(opencl_device *device) {
     if (!device->timing || device->first) return NORMA_OK;
     return OPENCL_CALL(device->api, EnqueueMarkerWithWaitList, device->queue, 0, NULL, &device->first);
 }
@@ -48,7 +48,7 @@ static norma_status make_timed_queue(opencl_device *device) {
     cl_int result;
     cl_command_queue queue =
         device->api->CreateCommandQueue(device->context, device->place.id, CL_QUEUE_PROFILING_ENABLE, &result);
-    const norma_status status = opencl_check(result, OPENCL_FN_CreateCommandQueue);
+    const norma_status status = norma_opencl_check(result, OPENCL_FN_CreateCommandQueue);
     if (!status) device->timed_queue = queue;
     return status;
 }
@@ -66,7 +66,7 @@ static norma_status read_time(const opencl_device *device, double *out_us) {
     return status;
 }
 
-norma_status opencl_replay(norma_device *base, void *recording_data, double *out_us) {
+norma_status norma_opencl_replay(norma_device *base, void *recording_data, double *out_us) {
     opencl_device *device = (opencl_device *)base;
     const recording *kept = recording_data;
     norma_status status = make_timed_queue(device);

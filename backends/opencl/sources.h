@@ -17,6 +17,6 @@ enum {
         OPENCL_SOURCE_COUNT
 };
 
-extern const opencl_source opencl_sources[OPENCL_SOURCE_COUNT];
+extern const opencl_source norma_opencl_sources[OPENCL_SOURCE_COUNT];
 
 #endif

@@ -76,7 +76,7 @@ static const char *failed(void) {
 
 static void live_with_failures(int result, bool sticky, norma_status expected) {
     char why[128];
-    const gpu_rig rig = {&norma_backend_hip, hip_driver(why, sizeof why), fail_call, calls, failed, expect_clean};
+    const gpu_rig rig = {&norma_backend_hip, norma_hip_driver(why, sizeof why), fail_call, calls, failed, expect_clean};
     assert_non_null(rig.driver);
     gpu_fail_every_call(&rig, result, sticky, expected);
 }
@@ -158,7 +158,7 @@ static void limits_come_from_the_runtime(void **state) {
         int lanes;
     } chips[] = {{"gfx942:sramecc+:xnack-", "gfx942", 64}, {"gfx1100", "gfx1100", 32}};
     for (size_t i = 0; i < sizeof chips / sizeof *chips; i++) {
-        if (!hip_images_have(chips[i].name)) continue; /* this build has fewer chips */
+        if (!norma_hip_images_have(chips[i].name)) continue; /* this build has fewer chips */
         snprintf(stand_in->arch, sizeof stand_in->arch, "%s", chips[i].arch);
         norma_context *context;
         EXPECT_OK(open_context(&context));
@@ -191,7 +191,7 @@ static void kernels_fit_the_wave(void **state) {
         {"gfx1100", 100, "rmsnorm_linear_tiled_hip_wave32_small_bf16_nk", 128, 8192 + 256 + 40},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        if (!hip_images_have(rows[i].arch)) continue;
+        if (!norma_hip_images_have(rows[i].arch)) continue;
         snprintf(stand_in->arch, sizeof stand_in->arch, "%s", rows[i].arch);
         static gpu_life l;
         memset(&l, 0, sizeof l);

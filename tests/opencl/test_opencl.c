@@ -84,15 +84,15 @@ static cl_int enqueue_kernel(cl_command_queue queue, cl_kernel kernel, cl_uint d
     return real->EnqueueNDRangeKernel(queue, kernel, dimensions, offset, global, local, waits, wait_list, event);
 }
 
-const opencl_api *__real_opencl_load(char *why, size_t why_bytes);
-const opencl_api *__wrap_opencl_load(char *why, size_t why_bytes);
+const opencl_api *__real_norma_opencl_load(char *why, size_t why_bytes);
+const opencl_api *__wrap_norma_opencl_load(char *why, size_t why_bytes);
 
-const opencl_api *__wrap_opencl_load(char *why, size_t why_bytes) {
+const opencl_api *__wrap_norma_opencl_load(char *why, size_t why_bytes) {
     if (faults.no_loader) {
         snprintf(why, why_bytes, "told to find no loader");
         return NULL;
     }
-    real = __real_opencl_load(why, why_bytes);
+    real = __real_norma_opencl_load(why, why_bytes);
     if (!real) return NULL;
     altered = *real;
     altered.GetPlatformIDs = get_platforms;
@@ -285,9 +285,9 @@ static norma_status run_tiled(opencl_device *device, const void *user, const nor
     (void)user;
     norma_launch launch = {
         .kernel = NORMA_KERNEL_RMSNORM_LINEAR_TILED, .problem = problem, .tile = &norma_tiles[NORMA_TILE_opencl_cpu_small]};
-    norma_status status = opencl_prepare(&device->base, &launch);
-    if (!status) status = opencl_launch(&device->base, &launch);
-    opencl_discard(&device->base, &launch);
+    norma_status status = norma_opencl_prepare(&device->base, &launch);
+    if (!status) status = norma_opencl_launch(&device->base, &launch);
+    norma_opencl_discard(&device->base, &launch);
     return status;
 }
 
@@ -316,8 +316,9 @@ static void the_trial_tells_right_from_wrong(void **state) {
         like.x.layout.dtype = rows[i].x;
         like.gamma.layout.dtype = rows[i].gamma;
         like.part[0].out.layout.dtype = rows[i].out;
-        if (!opencl_matrix_works(device, &like, rows[i].along_k, run_tiled, NULL)) fail_msg("row %zu: not right", i);
-        if (opencl_matrix_works(device, &like, rows[i].along_k, leave_a_row_out, NULL)) fail_msg("row %zu: not seen", i);
+        if (!norma_opencl_matrix_works(device, &like, rows[i].along_k, run_tiled, NULL)) fail_msg("row %zu: not right", i);
+        if (norma_opencl_matrix_works(device, &like, rows[i].along_k, leave_a_row_out, NULL))
+            fail_msg("row %zu: not seen", i);
     }
     norma_context_destroy(context);
 }
@@ -334,7 +335,7 @@ static handles make_handles(cl_command_queue_properties properties) {
     const opencl_api *api;
     opencl_place places[OPENCL_MAX_PLACES];
     char why[256];
-    assert_true(opencl_list(&api, places, why, sizeof why) > 0);
+    assert_true(norma_opencl_list(&api, places, why, sizeof why) > 0);
     handles own = {.place = places[0]};
     cl_int result;
     own.context = real->CreateContext(NULL, 1, &own.place.id, NULL, NULL, &result);

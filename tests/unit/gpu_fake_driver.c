@@ -511,22 +511,22 @@ gpu_platform fake_gpu_platform = {
     .extended_arch = 90,
     .attributes = {0, 1, 2, 3, 4, 5}, /* gpu_attribute itself */
     .images = images,
-    .linear_skinny = &gpu_rmsnorm_linear_skinny,
+    .linear_skinny = &norma_gpu_rmsnorm_linear_skinny,
     .driver = find_driver,
     .arch = arch,
     .version = version,
 };
 
 static void probe(norma_backend_info *out_info) {
-    gpu_probe(&fake_gpu_platform, out_info);
+    norma_gpu_probe(&fake_gpu_platform, out_info);
 }
 
 static norma_status describe(int index, norma_device_info *out_info) {
-    return gpu_describe(&fake_gpu_platform, index, out_info);
+    return norma_gpu_describe(&fake_gpu_platform, index, out_info);
 }
 
 static norma_status open_device(const norma_open_desc *desc, norma_device **out_device) {
-    return gpu_open(&fake_gpu_platform, desc, out_device);
+    return norma_gpu_open(&fake_gpu_platform, desc, out_device);
 }
 
 const norma_backend fake_gpu_backend = {
@@ -535,20 +535,20 @@ const norma_backend fake_gpu_backend = {
     .probe = probe,
     .describe = describe,
     .open = open_device,
-    .close = gpu_close,
-    .alloc = gpu_alloc,
-    .release = gpu_release,
-    .upload = gpu_upload,
-    .download = gpu_download,
-    .prepare = gpu_prepare,
-    .discard = gpu_discard,
-    .launch = gpu_launch,
-    .sync = gpu_sync,
-    .versions = gpu_versions,
-    .capturing = gpu_capturing,
-    .record = gpu_record,
-    .replay = gpu_replay,
-    .forget = gpu_forget,
+    .close = norma_gpu_close,
+    .alloc = norma_gpu_alloc,
+    .release = norma_gpu_release,
+    .upload = norma_gpu_upload,
+    .download = norma_gpu_download,
+    .prepare = norma_gpu_prepare,
+    .discard = norma_gpu_discard,
+    .launch = norma_gpu_launch,
+    .sync = norma_gpu_sync,
+    .versions = norma_gpu_versions,
+    .capturing = norma_gpu_capturing,
+    .record = norma_gpu_record,
+    .replay = norma_gpu_replay,
+    .forget = norma_gpu_forget,
 };
 
 norma_status fake_gpu_context(void *stream, norma_context **out_context) {

@@ -30,7 +30,7 @@ static int set_up(void **state) {
     memset(&fake_lt, 0, sizeof fake_lt);
     fake_lt.candidates = 3;
     for (int i = 0; i < FAKE_LT_ALGORITHMS; i++) fake_lt.ms[i] = 1.0f + (float)i;
-    fake_gpu_platform.linear_blas = &cublaslt_linear;
+    fake_gpu_platform.linear_blas = &norma_cublaslt_linear;
 
     fixture *f = calloc(1, sizeof *f);
     assert_non_null(f);
@@ -38,7 +38,7 @@ static int set_up(void **state) {
     EXPECT_OK(fake_gpu_context(NULL, &f->context));
     lt_session *session = calloc(1, sizeof *session);
     assert_non_null(session);
-    session->vendor = &cublaslt_vendor;
+    session->vendor = &norma_cublaslt_vendor;
     session->api = &fake_lt_api;
     fake_lt_api.create(&session->handle);
     ((gpu_device *)f->context->device)->lt = session;

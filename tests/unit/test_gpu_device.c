@@ -113,9 +113,9 @@ static void download(fixture *f, results *to) {
 static void *create_stream(fixture *f) {
     gpu_device *device = (gpu_device *)f->context->device;
     void *previous, *stream;
-    EXPECT_OK(gpu_enter(device, &previous));
+    EXPECT_OK(norma_gpu_enter(device, &previous));
     assert_int_equal(f->driver->stream_create(&stream, GPU_STREAM_NON_BLOCKING), GPU_SUCCESS);
-    gpu_leave(device, previous);
+    norma_gpu_leave(device, previous);
     return stream;
 }
 
@@ -131,7 +131,7 @@ static void captured_runs_replay_with_what_the_memory_then_holds(void **state) {
     void *const stream = create_stream(&plain);
     void *previous;
     open_fixture(&captured, stream);
-    EXPECT_OK(gpu_enter(device, &previous));
+    EXPECT_OK(norma_gpu_enter(device, &previous));
     for (size_t i = 0; i < sizeof row_counts / sizeof *row_counts; i++) {
         void *graph, *exec;
         const int64_t m = row_counts[i];
@@ -158,7 +158,7 @@ static void captured_runs_replay_with_what_the_memory_then_holds(void **state) {
     }
     close_fixture(&captured);
     driver->stream_destroy(stream);
-    gpu_leave(device, previous);
+    norma_gpu_leave(device, previous);
     close_fixture(&plain);
 }
 

@@ -93,14 +93,14 @@ static void a_library_is_found_by_soname_and_must_be_complete(void **state) {
     char why[128];
     static const char *const missing[] = {"libno-such-driver.so.1", NULL};
     gpu_driver_library none = {.sonames = missing, .symbols = fake_gpu_driver.symbols, .resolve = resolve_nothing};
-    assert_null(gpu_driver_get(&none, why, sizeof why));
+    assert_null(norma_gpu_driver_get(&none, why, sizeof why));
     assert_string_equal(why, "no driver: libno-such-driver.so.1 was not found");
     static const char *const second[] = {"libno-such-driver.so.1", "libc.so.6", NULL};
     gpu_driver_library empty = {.sonames = second, .symbols = fake_gpu_driver.symbols, .resolve = resolve_nothing};
-    assert_null(gpu_driver_get(&empty, why, sizeof why));
+    assert_null(norma_gpu_driver_get(&empty, why, sizeof why));
     assert_string_equal(why, "the driver is too old: it has no fake_init");
     why[0] = '\0';
-    assert_null(gpu_driver_get(&empty, why, sizeof why)); /* and every other time */
+    assert_null(norma_gpu_driver_get(&empty, why, sizeof why)); /* and every other time */
     assert_string_equal(why, "the driver is too old: it has no fake_init");
 }
 
@@ -148,12 +148,12 @@ static void threads_of_a_launch_are_limited_by_the_platform(void **state) {
     EXPECT_OK(fake_gpu_context(NULL, &context));
     fake_gpu_platform.target = NORMA_TARGET_CUDA;
     const gpu_device *device = (const gpu_device *)context->device;
-    assert_true(gpu_most_blocks(device, 1) == INT32_MAX);
-    assert_true(gpu_most_blocks(device, 256) == UINT32_MAX / 256);
+    assert_true(norma_gpu_most_blocks(device, 1) == INT32_MAX);
+    assert_true(norma_gpu_most_blocks(device, 256) == UINT32_MAX / 256);
     norma_context_destroy(context);
     EXPECT_OK(fake_gpu_context(NULL, &context));
     device = (const gpu_device *)context->device;
-    assert_true(gpu_most_blocks(device, 1024) == INT32_MAX);
+    assert_true(norma_gpu_most_blocks(device, 1024) == INT32_MAX);
     norma_context_destroy(context);
 }
 
@@ -462,21 +462,22 @@ static void extended_launches_need_the_device(void **state) {
     EXPECT_OK(fake_gpu_context(NULL, &context));
     gpu_device *device = (gpu_device *)context->device;
     void *previous, *function;
-    EXPECT_OK(gpu_enter(device, &previous));
-    EXPECT_OK(gpu_find(device, "rmsnorm_rows_any", 0, &function));
+    EXPECT_OK(norma_gpu_enter(device, &previous));
+    EXPECT_OK(norma_gpu_find(device, "rmsnorm_rows_any", 0, &function));
     const norma_rows_params params = {0};
     gpu_kernel kernel = {.function = function, .grid = {2, 1, 1}, .block = {32, 1, 1}, .cluster = 2, .overlap = true};
-    EXPECT_OK(gpu_enqueue(device, &kernel, &params, sizeof params));
+    EXPECT_OK(norma_gpu_enqueue(device, &kernel, &params, sizeof params));
     assert_int_equal(fake_gpu.launches[0].cluster, 2);
     assert_true(fake_gpu.launches[0].overlap);
 
     device->arch = 80;
-    EXPECT_FAILURE(gpu_enqueue(device, &kernel, &params, sizeof params), NORMA_ERROR_UNSUPPORTED, "asks for a cluster");
+    EXPECT_FAILURE(norma_gpu_enqueue(device, &kernel, &params, sizeof params), NORMA_ERROR_UNSUPPORTED,
+                   "asks for a cluster");
     kernel.cluster = 1;
-    EXPECT_OK(gpu_enqueue(device, &kernel, &params, sizeof params));
+    EXPECT_OK(norma_gpu_enqueue(device, &kernel, &params, sizeof params));
     assert_int_equal(fake_gpu.launched, 2);
     assert_false(fake_gpu.launches[1].overlap);
-    gpu_leave(device, previous);
+    norma_gpu_leave(device, previous);
     norma_context_destroy(context);
 }
 
@@ -486,12 +487,13 @@ static void a_missing_kernel_is_unsupported(void **state) {
     EXPECT_OK(fake_gpu_context(NULL, &context));
     gpu_device *device = (gpu_device *)context->device;
     void *previous, *function;
-    EXPECT_OK(gpu_enter(device, &previous));
+    EXPECT_OK(norma_gpu_enter(device, &previous));
     fake_gpu.no_function = "absent";
-    EXPECT_FAILURE(gpu_find(device, "rmsnorm_rows_absent", 0, &function), NORMA_ERROR_UNSUPPORTED, "rmsnorm_rows_absent");
-    EXPECT_FAILURE(gpu_find(device, "unheard_of", 0, &function), NORMA_ERROR_UNSUPPORTED, "unheard_of");
-    EXPECT_OK(gpu_find(device, "rmsnorm_rows_present", 0, &function));
-    gpu_leave(device, previous);
+    EXPECT_FAILURE(norma_gpu_find(device, "rmsnorm_rows_absent", 0, &function), NORMA_ERROR_UNSUPPORTED,
+                   "rmsnorm_rows_absent");
+    EXPECT_FAILURE(norma_gpu_find(device, "unheard_of", 0, &function), NORMA_ERROR_UNSUPPORTED, "unheard_of");
+    EXPECT_OK(norma_gpu_find(device, "rmsnorm_rows_present", 0, &function));
+    norma_gpu_leave(device, previous);
     norma_context_destroy(context);
 }
 
@@ -501,15 +503,15 @@ static void the_limit_of_shared_memory_only_rises(void **state) {
     EXPECT_OK(fake_gpu_context(NULL, &context));
     gpu_device *device = (gpu_device *)context->device;
     void *previous, *first, *again;
-    EXPECT_OK(gpu_enter(device, &previous));
-    EXPECT_OK(gpu_find(device, "rmsnorm_rows_any", 49152, &first));
+    EXPECT_OK(norma_gpu_enter(device, &previous));
+    EXPECT_OK(norma_gpu_find(device, "rmsnorm_rows_any", 49152, &first));
     assert_int_equal(fake_gpu.shared_limit, 49152);
-    EXPECT_OK(gpu_find(device, "rmsnorm_rows_any", 100000, &again));
+    EXPECT_OK(norma_gpu_find(device, "rmsnorm_rows_any", 100000, &again));
     assert_ptr_equal(first, again);
     assert_int_equal(fake_gpu.shared_limit, 100000);
-    EXPECT_OK(gpu_find(device, "rmsnorm_rows_any", 60000, &again));
+    EXPECT_OK(norma_gpu_find(device, "rmsnorm_rows_any", 60000, &again));
     assert_int_equal(fake_gpu.shared_limit, 100000);
-    gpu_leave(device, previous);
+    norma_gpu_leave(device, previous);
     norma_context_destroy(context);
 }
 

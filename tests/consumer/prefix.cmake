@@ -1,0 +1,18 @@
+# Fails if the archive LIBRARY defines a global name that does not begin with norma_: it would meet the names of the program.
+cmake_policy(VERSION 3.22)
+
+execute_process(COMMAND ${NM} -g --defined-only --format=posix ${LIBRARY} OUTPUT_VARIABLE table COMMAND_ERROR_IS_FATAL ANY)
+string(REGEX MATCHALL "[^\n]+" lines "${table}")
+set(count 0)
+foreach(line IN LISTS lines)
+  if(line MATCHES "^([^ ]+) [A-Za-z] ")
+    set(name ${CMAKE_MATCH_1})
+    math(EXPR count "${count} + 1")
+    if(NOT name MATCHES "^norma_")
+      message(SEND_ERROR "${LIBRARY} defines ${name}")
+    endif()
+  endif()
+endforeach()
+if(count EQUAL 0)
+  message(SEND_ERROR "${LIBRARY} defines nothing")
+endif()
