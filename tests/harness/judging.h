@@ -5,7 +5,7 @@
 #include "harness/trial.h"
 
 /* Multiplications of the reference per trial; above that, rows and columns are sampled. A sanitized build looks for faults
- * of memory, and leaves full judgement to the others. */
+ * of memory and races, and leaves full judgement to the others. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 enum { BUDGET = 100000, SAMPLED_COLUMNS = 40 };
 #else
