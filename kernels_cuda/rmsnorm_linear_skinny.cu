@@ -133,18 +133,21 @@ struct row_share {
         }
     }
 
-    /* h becomes the operand: h * gamma, or the normalised row. */
+    /* h becomes the operand: h * gamma, or the normalised row. Past the end of K gamma is zero too: the last of it, which
+     * lanes there would read, may be infinite. */
     NORMA_DEVICE void make_operands() const {
         const norma_norm_params &norm = params.linear.norm;
         if (!norm.gamma.data && !params.normalise) return;
         const bool whole_gamma = gamma_in_chunks<T>(norm);
         NORMA_NO_UNROLL
         for (int c = 0; c < chunks; c += 32) {
-            const int inside = k + c * width <= last ? k + c * width : last;
+            const bool present = k + c * width <= last;
+            const int inside = present ? k + c * width : last;
             if constexpr (sizeof(T) == 2) {
                 /* One rounding of h * gamma: a product of halves. */
                 if (params.split == 1 && !params.normalise && norm.gamma_offset == 0 && gamma_is_packed<T>(norm)) {
-                    const vec16 gamma = load16((const T *)norm.gamma.data + inside);
+                    vec16 gamma = {{0, 0, 0, 0}};
+                    if (present) gamma = load16((const T *)norm.gamma.data + inside);
                     NORMA_UNROLL4
                     for (int r = 0; r < rows; r++) {
                         vec16 h = load16(place(r, c + lane));
@@ -155,7 +158,8 @@ struct row_share {
                     continue;
                 }
             }
-            const chunk<T> scale = load_scale<T>(norm, inside, whole_gamma);
+            chunk<T> scale = {};
+            if (present) scale = load_scale<T>(norm, inside, whole_gamma);
             NORMA_NO_UNROLL
             for (int r = 0; r < rows; r++) {
                 unsigned char *to = place(r, c + lane);
@@ -259,7 +263,7 @@ NORMA_DEVICE void keep_fragment(const norma_skinny_params &params, float c[4], i
     for (int half = 0; half < 2; half++) {
         float *at = partial + (half ? other : column) * rows;
         if (params.split == 2) {
-            if (f * 4 + t < rows) at[f * 4 + t] = add_rn(c[2 * half], c[2 * half + 1]);
+            if (f * 4 + t < rows) at[f * 4 + t] = add_halves(c[2 * half], c[2 * half + 1]);
         } else {
             if (f * 8 + 2 * t < rows) at[f * 8 + 2 * t] = c[2 * half];
             if (f * 8 + 2 * t + 1 < rows) at[f * 8 + 2 * t + 1] = c[2 * half + 1];

@@ -34,6 +34,11 @@ NORMA_DEVICE void store_output(const norma_linear_params &linear, int row, int c
     store_as(part.out.data, part.out_dtype, row_offset(part.out, row, linear.norm.m) + column * part.out.col_stride, value);
 }
 
+/* The products of an operand's two halves, added up. An infinite high half is all there is: what it leaves is NaN. */
+NORMA_DEVICE float add_halves(float high, float low) {
+    return (float_bits(high) & 0x7f800000u) == 0x7f800000u ? high : add_rn(high, low);
+}
+
 template <typename T>
 NORMA_DEVICE float normalised(float h, float rstd, float scale, int contract) {
     const float value = mul_rn(h, rstd);

@@ -217,7 +217,7 @@ NORMA_DEVICE void half_keep(const norma_half_params &params, const float c[fragm
             float *to = partial + (half_g() + 8 * half) * 8 * fragments + f * 8;
             const float even = c[f][2 * half], odd = c[f][2 * half + 1];
             if (params.split == 2) {
-                to[half_t()] = add_rn(even, odd);
+                to[half_t()] = add_halves(even, odd);
             } else {
                 to[2 * half_t()] = even;
                 to[2 * half_t() + 1] = odd;

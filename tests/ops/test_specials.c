@@ -17,6 +17,7 @@ static const test_case shapes[] = {
     {.name = "rows", .op = NORMA_OP_RMSNORM_LINEAR, .m = 18, .k = 72, .n = {24}, .arranged = {[ROLE_WEIGHT] = COLUMNS}},
     {.name = "columns", .op = NORMA_OP_RMSNORM_LINEAR, .m = 18, .k = 72, .n = {24}},
     {.name = "few rows", .op = NORMA_OP_RMSNORM_LINEAR, .m = 3, .k = 64, .n = {24}, .arranged = {[ROLE_WEIGHT] = COLUMNS}},
+    {.name = "few rows, N contiguous", .op = NORMA_OP_RMSNORM_LINEAR, .m = 3, .k = 64, .n = {24}},
     {.name = "ragged", .op = NORMA_OP_RMSNORM_LINEAR, .m = 18, .k = 37, .n = {9}}};
 
 /* Quiet and signalling, of either sign, with the payload in the lowest bits alone, in all, and on both sides of where a half
