@@ -74,19 +74,22 @@ NORMA_DEVICE void wgmma_pin(float (&c)[values]) {
     "+f"(c[i]), "+f"(c[i + 1]), "+f"(c[i + 2]), "+f"(c[i + 3]), "+f"(c[i + 4]), "+f"(c[i + 5]), "+f"(c[i + 6]), \
         "+f"(c[i + 7])
 
-/* c += a b. `flipped`: b is not K-major. */
+/* multiply: c += a b; start: c = a b. `flipped`: b is not K-major. */
 template <typename T, int width, int flipped>
 struct wgmma;
 
-#define WGMMA_DEFINE(width, type, name, text, a, b, flip, ...)                                                        \
-    template <int flipped>                                                                                            \
-    struct wgmma<type, width, flipped> {                                                                              \
-        static NORMA_DEVICE void multiply(float (&c)[width / 2], unsigned long long at_a, unsigned long long at_b) {  \
-            asm volatile("wgmma.mma_async.sync.aligned.m64n" #width "k16.f32." name "." name " {" text "}, " a ", " b \
-                         ", 1, 1, 1, 0, " flip ";"                                                                    \
-                         : __VA_ARGS__                                                                                \
-                         : "l"(at_a), "l"(at_b), "n"(flipped));                                                       \
-        }                                                                                                             \
+#define WGMMA_FUNCTION(width, function, name, text, a, b, keep, flip, ...)                                                  \
+    static NORMA_DEVICE void function(float(&c)[width / 2], unsigned long long at_a, unsigned long long at_b) {             \
+        asm volatile("wgmma.mma_async.sync.aligned.m64n" #width "k16.f32." name "." name " {" text "}, " a ", " b ", " keep \
+                     ", 1, 1, 0, " flip ";"                                                                                 \
+                     : __VA_ARGS__                                                                                          \
+                     : "l"(at_a), "l"(at_b), "n"(flipped));                                                                 \
+    }
+#define WGMMA_DEFINE(width, type, name, text, a, b, flip, ...)                    \
+    template <int flipped>                                                        \
+    struct wgmma<type, width, flipped> {                                          \
+        WGMMA_FUNCTION(width, multiply, name, text, a, b, "1", flip, __VA_ARGS__) \
+        WGMMA_FUNCTION(width, start, name, text, a, b, "0", flip, __VA_ARGS__)    \
     };
 #define WGMMA_BOTH(width, text, a, b, flip, ...)                     \
     WGMMA_DEFINE(width, bf16, "bf16", text, a, b, flip, __VA_ARGS__) \
@@ -96,9 +99,6 @@ WGMMA_BOTH(64, WGMMA_TEXT_0 WGMMA_TEXT_1 WGMMA_TEXT_2 WGMMA_TEXT_3, "%32", "%33"
            WGMMA_NAMES(16), WGMMA_NAMES(24))
 WGMMA_BOTH(96, WGMMA_TEXT_0 WGMMA_TEXT_1 WGMMA_TEXT_2 WGMMA_TEXT_3 WGMMA_TEXT_4 WGMMA_TEXT_5, "%48", "%49", "%50",
            WGMMA_NAMES(0), WGMMA_NAMES(8), WGMMA_NAMES(16), WGMMA_NAMES(24), WGMMA_NAMES(32), WGMMA_NAMES(40))
-WGMMA_BOTH(112, WGMMA_TEXT_0 WGMMA_TEXT_1 WGMMA_TEXT_2 WGMMA_TEXT_3 WGMMA_TEXT_4 WGMMA_TEXT_5 WGMMA_TEXT_6, "%56", "%57",
-           "%58", "%59", WGMMA_NAMES(0), WGMMA_NAMES(8), WGMMA_NAMES(16), WGMMA_NAMES(24), WGMMA_NAMES(32), WGMMA_NAMES(40),
-           WGMMA_NAMES(48))
 WGMMA_BOTH(128, WGMMA_TEXT_0 WGMMA_TEXT_1 WGMMA_TEXT_2 WGMMA_TEXT_3 WGMMA_TEXT_4 WGMMA_TEXT_5 WGMMA_TEXT_6 WGMMA_TEXT_7,
            "%64", "%65", "%66", WGMMA_NAMES(0), WGMMA_NAMES(8), WGMMA_NAMES(16), WGMMA_NAMES(24), WGMMA_NAMES(32),
            WGMMA_NAMES(40), WGMMA_NAMES(48), WGMMA_NAMES(56))
