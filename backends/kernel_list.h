@@ -11,6 +11,7 @@
     X(RMSNORM_LINEAR_TILED, "rmsnorm_linear_tiled")   \
     X(RMSNORM_LINEAR_HOPPER, "rmsnorm_linear_hopper") \
     X(LINEAR_BLAS, "linear_blas")                     \
+    X(LINEAR_SPLIT, "linear_split")                   \
     X(FOLD_GAMMA, "fold_gamma")                       \
     X(RMSNORM_ROWS_BACKWARD, "rmsnorm_rows_backward") \
     X(COLUMN_SUMS, "column_sums")                     \

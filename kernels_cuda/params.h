@@ -184,6 +184,32 @@ typedef struct norma_hopper_params {
     int reserved[5];
 } norma_hopper_params;
 
+/* linear_split: the longest piece of K that split_halves takes, and its lines. */
+#define NORMA_SPLIT_PIECE 4096
+typedef struct norma_split_params {
+    const void *from; /* fp32 */
+    norma_index line_stride, k_stride;
+    norma_index lines;
+    void *to;      /* lines of `chunks` times 64 high and 64 low parts, without gaps */
+    float *scales; /* of each line: the power of two that undoes its scaling */
+    int k, chunks;
+} norma_split_params;
+
+typedef struct norma_split_linear_params {
+    norma_tensor_map x, weight; /* of parts */
+    const float *x_scales, *weight_scales;
+    float *out;
+    norma_index out_row_stride, out_col_stride;
+    const void *bias; /* NULL: none */
+    norma_index bias_stride;
+    int bias_dtype;
+    int rows, n, chunks;
+    int row_tiles, col_tiles;
+    int group;      /* row tiles that are walked together */
+    int accumulate; /* 1: added to the output, without bias */
+    int pairs;      /* 1: two neighbours in a row of the output may be written at once */
+} norma_split_linear_params;
+
 typedef struct norma_fold_params {
     norma_view gamma, weight, out; /* (k), (k, n), (k, n) */
     norma_index k, n;

@@ -28,6 +28,11 @@
  */
 #define HOPPER_OUTPUTS (INT64_C(1) << 29)
 
+/* Splitting W costs as much whatever the rows, and tiles of 128 x 128 want a device filled. */
+#define SPLIT_ROWS    512
+#define SPLIT_COLUMNS 512
+#define SPLIT_K       256
+
 typedef struct route_list {
     int count;
     norma_route *routes;
@@ -126,6 +131,15 @@ static bool hopper_is_ahead(const norma_problem *problem, int64_t rows, const no
     return rows <= HOPPER_STREAMING_ROWS / 2 && norma_walk_fill(&walk, limits) >= HOPPER_FILL;
 }
 
+/* Might fp32 go through matrix units? */
+static bool split_takes(const norma_problem *problem, const norma_limits *limits) {
+    return limits->wgmma && (problem->flags & NORMA_FP32_TENSOR) && all_fp32(problem);
+}
+
+static bool split_is_ahead(const norma_problem *problem, int64_t rows) {
+    return rows >= SPLIT_ROWS && norma_problem_columns(problem) >= SPLIT_COLUMNS && problem->k >= SPLIT_K;
+}
+
 static void add_gpu_rmsnorm_linear(route_list *list, const norma_problem *problem, int64_t rows,
                                    const norma_limits *limits) {
     const norma_kernel hopper = NORMA_KERNEL_RMSNORM_LINEAR_HOPPER;
@@ -134,9 +148,13 @@ static void add_gpu_rmsnorm_linear(route_list *list, const norma_problem *proble
     const bool few = !ahead && rows <= GPU_SKINNY_ROWS;
     if (ahead) add_gpu_skinny(list, problem, "few rows: W streams through once");
     if (fuses) add_linear(list, problem, hopper, NULL, "the norm costs next to nothing beside the product");
+    const bool splits = split_takes(problem, limits), split_first = splits && split_is_ahead(problem, rows);
+    if (split_first)
+        add(list, NORMA_FORM_NORM_FIRST, NORMA_KERNEL_LINEAR_SPLIT, NULL, "fp32 is multiplied in two parts by matrix units");
     add(list, NORMA_FORM_NORM_FIRST, NORMA_KERNEL_LINEAR_BLAS, NULL, "a product that the vendor does faster");
     if (few) add_gpu_skinny(list, problem, "few rows, and no vendor product");
     if (takes && !fuses) add_linear(list, problem, hopper, NULL, "no vendor product");
+    if (splits && !split_first) add(list, NORMA_FORM_NORM_FIRST, NORMA_KERNEL_LINEAR_SPLIT, NULL, "no vendor product");
     add_tiled(list, problem, rows, limits);
     if (!ahead && !few) add_gpu_skinny(list, problem, "no tiled kernel takes it");
 }
@@ -231,7 +249,9 @@ static const char pair_name[] = "pair", steps_name[] = "steps";
 
 const char *norma_route_name(const norma_route *route) {
     if (route->form == NORMA_FORM_BACKWARD) return steps_name;
-    return route->form == NORMA_FORM_NORM_FIRST ? pair_name : norma_kernel_name(route->kernel);
+    return route->form == NORMA_FORM_NORM_FIRST && route->kernel == NORMA_KERNEL_LINEAR_BLAS
+               ? pair_name
+               : norma_kernel_name(route->kernel);
 }
 
 bool norma_route_admits(const norma_route *route, const char *name) {

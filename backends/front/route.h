@@ -28,8 +28,8 @@ typedef struct norma_route {
 int norma_routes_for(const norma_problem *problem, int64_t rows, const norma_limits *limits,
                      norma_route routes[NORMA_MAX_ROUTES]);
 
-/* A route's name for NORMA_KERNEL, the log and the bench: the kernel's name, "pair" for NORMA_FORM_NORM_FIRST or "steps" for
- * NORMA_FORM_BACKWARD. */
+/* A route's name for NORMA_KERNEL, the log and the bench: the kernel's name, "pair" for linear_blas after a norm or "steps"
+ * for NORMA_FORM_BACKWARD. */
 const char *norma_route_name(const norma_route *route);
 
 /* Whether the route is one that NORMA_KERNEL=name allows: it has the name, or its steps have. */

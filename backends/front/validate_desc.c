@@ -10,6 +10,7 @@
 #include "validate.h"
 
 #define FORWARD_FLAGS         (NORMA_WEIGHTS_STATIC | NORMA_BATCH_INVARIANT | NORMA_TIME_ROUTES)
+#define LINEAR_FLAGS          (FORWARD_FLAGS | NORMA_FP32_TENSOR)
 #define BACKWARD_FLAGS        (FORWARD_FLAGS | NORMA_ACCUMULATE_DGAMMA)
 #define LINEAR_BACKWARD_FLAGS (BACKWARD_FLAGS | NORMA_ACCUMULATE_DWEIGHT | NORMA_ACCUMULATE_DBIAS)
 
@@ -209,7 +210,7 @@ norma_status norma_problem_from_rmsnorm_linear(const norma_rmsnorm_linear_desc *
     status = check_positive("desc.k", desc.k);
     if (!status) status = check_not_negative("desc.max_rows", desc.max_rows);
     if (!status) status = check_numbers(&problem);
-    if (!status) status = check_flags(&problem, FORWARD_FLAGS);
+    if (!status) status = check_flags(&problem, LINEAR_FLAGS);
     if (!status) status = check_offset(&problem);
     const int64_t n[NORMA_MAX_PARTS] = {desc.part[0].n, desc.part[1].n, desc.part[2].n, desc.part[3].n};
     if (!status) status = check_parts(desc.parts, parts, n);

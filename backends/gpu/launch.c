@@ -4,10 +4,16 @@
 #include <stdlib.h>
 
 const gpu_operation *norma_gpu_operation_for(const gpu_platform *platform, norma_kernel kernel) {
-    const gpu_operation *const operations[] = {
-        &norma_gpu_rmsnorm_rows,          platform->linear_skinny, &norma_gpu_rmsnorm_linear_tiled,
-        &norma_gpu_rmsnorm_linear_hopper, &norma_gpu_fold_gamma,   &norma_gpu_rmsnorm_rows_backward,
-        &norma_gpu_column_sums,           &norma_gpu_stream,       platform->linear_blas};
+    const gpu_operation *const operations[] = {&norma_gpu_rmsnorm_rows,
+                                               platform->linear_skinny,
+                                               &norma_gpu_rmsnorm_linear_tiled,
+                                               &norma_gpu_rmsnorm_linear_hopper,
+                                               &norma_gpu_fold_gamma,
+                                               &norma_gpu_rmsnorm_rows_backward,
+                                               &norma_gpu_column_sums,
+                                               &norma_gpu_linear_split,
+                                               &norma_gpu_stream,
+                                               platform->linear_blas};
     for (size_t i = 0; i < sizeof operations / sizeof *operations; i++)
         if (operations[i] && operations[i]->kernel == kernel) return operations[i];
     return NULL;

@@ -293,6 +293,13 @@ typedef enum norma_contract {
                     a device times them, and the fastest is kept in NORMA_CACHE_DIR for all later ones;   \
                     NORMA_TIME_ROUTES=1 sets it for every call */
 
+/* Of a Linear's forward description: where x and weights are fp32, the product may be computed by matrix units of a narrower
+ * dtype, from operands split in two. It is a permission: where there are no such units, or it would not be faster, fp32 is
+ * multiplied as without the flag. The bounds of docs/numerics.md hold all the same, but that what lies below 2^-50 of the
+ * largest magnitude in its row of the normalised x, or in its column of W, may count as zero. CUDA uses it on devices of
+ * compute capability 9.0, with up to 64 MiB of a plan's workspace. Batch-invariant calls take no notice of it. */
+#define NORMA_FP32_TENSOR UINT64_C(64)
+
 /* Flags of a backward description: the gradient is added to what its tensor holds; without the flag it replaces that. */
 #define NORMA_ACCUMULATE_DGAMMA  UINT64_C(4)
 #define NORMA_ACCUMULATE_DWEIGHT UINT64_C(8)

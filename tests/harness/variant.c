@@ -102,6 +102,7 @@ static void add_routes(const char *backend) {
                                           "linear_blas"};
     add(backend, NULL, 0, -1, "");
     for (size_t i = 0; i < sizeof kernels / sizeof kernels[0]; i++) add(backend, kernels[i], 0, -1, "");
+    if (variants[count - 1].context->device->limits.wgmma) add(backend, "linear_split", 0, -1, "");
 }
 
 static void add_cpu_targets(void) {

@@ -45,6 +45,7 @@ static void draw_numbers(test_sequence *draw, test_case *test) {
     test->eps = test_chance(draw, 0.6) ? NORMA_DEFAULT_EPS : eps[test_pick(draw, 5)];
     if (test_chance(draw, 0.2)) test->flags |= NORMA_BATCH_INVARIANT;
     if (test_chance(draw, 0.2)) test->flags |= NORMA_WEIGHTS_STATIC;
+    if (test->op == NORMA_OP_RMSNORM_LINEAR && test_chance(draw, 0.2)) test->flags |= NORMA_FP32_TENSOR;
     if (test_chance(draw, 0.3)) test->data = (test_data)(1 + test_pick(draw, 5));
     if (test->data == DATA_INTEGER) test->eps = 1e-37F;
 }

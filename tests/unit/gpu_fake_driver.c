@@ -392,7 +392,11 @@ static void keep_launch(const char *function, fake_gpu_launch launch, void **par
     snprintf(launch.function, sizeof launch.function, "%s", function);
     /* The skinny kernels for half dtypes are given structs of their own. */
     const bool half = strstr(function, "_packed") || strstr(function, "_rounded");
-    if (strncmp(function, "rmsnorm_linear_hopper", 21) == 0)
+    if (strncmp(function, "split_halves", 12) == 0)
+        memcpy(&launch.split, params[0], sizeof launch.split);
+    else if (strncmp(function, "linear_split", 12) == 0)
+        memcpy(&launch.split_linear, params[0], sizeof launch.split_linear);
+    else if (strncmp(function, "rmsnorm_linear_hopper", 21) == 0)
         memcpy(&launch.hopper, params[0], sizeof launch.hopper);
     else if (strncmp(function, "rmsnorm_linear", 14) == 0 && !half)
         memcpy(&launch.linear, params[0], sizeof launch.linear);
@@ -498,10 +502,17 @@ static void version(const gpu_driver *driver, char *text, size_t text_bytes) {
 
 #define IMAGE(stem) \
     { #stem, #stem }
-static const gpu_image images[] = {
-    IMAGE(rmsnorm_rows), IMAGE(rmsnorm_linear_skinny), IMAGE(rmsnorm_linear_tiled), IMAGE(rmsnorm_linear_hopper),
-    IMAGE(fold_gamma),   IMAGE(rmsnorm_rows_backward), IMAGE(column_sums),          IMAGE(stream),
-    {NULL, NULL}};
+static const gpu_image images[] = {IMAGE(rmsnorm_rows),
+                                   IMAGE(rmsnorm_linear_skinny),
+                                   IMAGE(rmsnorm_linear_tiled),
+                                   IMAGE(rmsnorm_linear_hopper),
+                                   IMAGE(fold_gamma),
+                                   IMAGE(rmsnorm_rows_backward),
+                                   IMAGE(column_sums),
+                                   IMAGE(stream),
+                                   IMAGE(split_halves),
+                                   IMAGE(linear_split),
+                                   {NULL, NULL}};
 
 gpu_platform fake_gpu_platform = {
     .backend = &fake_gpu_backend,

@@ -19,6 +19,8 @@ typedef struct fake_gpu_launch {
     norma_rows_backward_params backward;
     norma_sums_params sums;
     norma_hopper_params hopper;
+    norma_split_params split;
+    norma_split_linear_params split_linear;
 } fake_gpu_launch;
 
 typedef struct fake_gpu_state {

@@ -180,6 +180,16 @@ static void routes_of_a_gpu_with_wgmma(void **state) {
     invariant_gamma.flags = NORMA_BATCH_INVARIANT;
     norma_problem fp32 = linear_problem(NORMA_F32, NORMA_F32, 4096, 4096);
     fp32.gamma.layout.dtype = NORMA_NONE;
+    norma_problem tensor = fp32;
+    tensor.flags = NORMA_FP32_TENSOR;
+    norma_problem tensor_half = half;
+    tensor_half.flags = NORMA_FP32_TENSOR;
+    norma_problem tensor_mixed = tensor;
+    tensor_mixed.part[0].weight.layout.dtype = NORMA_BF16;
+    norma_problem tensor_narrow = tensor;
+    tensor_narrow.part[0].n = 64;
+    norma_problem tensor_invariant = tensor;
+    tensor_invariant.flags |= NORMA_BATCH_INVARIANT;
     norma_problem product = folded;
     product.op = NORMA_OP_LINEAR;
     const struct {
@@ -205,6 +215,16 @@ static void routes_of_a_gpu_with_wgmma(void **state) {
         {"gamma", &half, 4096, "pair/norm rmsnorm_linear_hopper rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
         {"exact", &twice, 4096, "pair/norm rmsnorm_linear_hopper rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
         {"fp32", &fp32, 4096, "pair/norm rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
+        {"fp32 by tensor cores", &tensor, 4096,
+         "linear_split/norm pair/norm rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
+        {"fp32 by tensor cores, few rows", &tensor, 48,
+         "pair/norm linear_split/norm rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
+        {"fp32 by tensor cores, few columns", &tensor_narrow, 4096,
+         "pair/norm linear_split/norm rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
+        {"tensor cores for a half dtype anyhow", &tensor_half, 4096,
+         "pair/norm rmsnorm_linear_hopper rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
+        {"a weight that is not fp32", &tensor_mixed, 4096, "pair/norm rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
+        {"fp32 by tensor cores, invariant", &tensor_invariant, 4096, "rmsnorm_linear_tiled reference"},
         {"invariant", &invariant, 3, "rmsnorm_linear_hopper rmsnorm_linear_tiled reference"},
         {"invariant with gamma", &invariant_gamma, 3, "rmsnorm_linear_hopper rmsnorm_linear_tiled reference"},
         {"product", &product, 64, "linear_blas rmsnorm_linear_hopper rmsnorm_linear_tiled reference"},
@@ -291,6 +311,7 @@ static void names_concern_their_operations_only(void **state) {
         {"rmsnorm_linear_tiled", ".y.....yy."},
         {"rmsnorm_linear_hopper", ".y........"},
         {"linear_blas", "..y....yy."},
+        {"linear_split", ".y........"},
         {"fold_gamma", "...y......"},
         {"rmsnorm_rows_backward", "......y..."},
         {"column_sums", ".........y"},
