@@ -77,6 +77,7 @@ def check_row(row):
     linear = row["n"] is not None
     expect(row["parts"] is None or sum(map(int, row["parts"].split("+"))) == row["n"], f"{name}: parts are {row['parts']}")
     special = bool(row["parts"]) or row["contract"] != "deferred" or row["batch_invariant"] or row["timed"]
+    special = special or (row["fp32_tensor"] and linear)
     for field in ("base_us", "base_ratio"):
         expect((row[field] is not None) == special, f"{name}: {field} is {row[field]}")
     expect(row["op"] == ("rmsnorm_linear" if linear else "rmsnorm"), f"{name} is an {row['op']}")
@@ -135,6 +136,10 @@ def check_jsonl(programs):
         expect(os.listdir(folder), "--timed keeps no choice")
     row = json.loads(timed.stdout)
     expect(row["timed"] is True, "--timed is not in the row")
+    check_row(row)
+    tensor = run([programs.bench, *COMMON, "--shape", "4,64,64", "--fp32-tensor", "--dtype", "f32", "--format", "jsonl"])
+    row = json.loads(tensor.stdout)
+    expect(row["fp32_tensor"] is True, "--fp32-tensor is not in the row")
     check_row(row)
 
 

@@ -32,6 +32,7 @@ static norma_rmsnorm_linear_desc linear_desc(bench_role role, const bench_case *
     if (which->weights_static && is_norma(role)) desc.flags |= NORMA_WEIGHTS_STATIC;
     if (which->batch_invariant && is_norma(role)) desc.flags |= NORMA_BATCH_INVARIANT;
     if (which->timed && is_norma(role)) desc.flags |= NORMA_TIME_ROUTES;
+    if (which->fp32_tensor && is_norma(role)) desc.flags |= NORMA_FP32_TENSOR;
     desc.x.dtype = which->dtype;
     if (!which->folded && role != BENCH_GEMM) desc.gamma.dtype = which->dtype;
     desc.parts = which->parts.count;
@@ -107,14 +108,15 @@ static norma_status problem_of(bench_role role, const bench_case *which, norma_p
 static bench_case base_of(const bench_case *which) {
     bench_case base = *which;
     base.contract = NORMA_ROUND_DEFERRED;
-    base.batch_invariant = base.timed = false;
+    base.batch_invariant = base.timed = base.fp32_tensor = false;
     if (which->parts.count > 1) base.parts = (bench_parts){1, {which->n}};
     return base;
 }
 
 static bool has_base(const bench_case *which) {
+    const bool linear = which->op == NORMA_OP_RMSNORM_LINEAR;
     const bool special = which->contract != NORMA_ROUND_DEFERRED || which->batch_invariant || which->parts.count > 1;
-    return which->timed || (special && !bench_case_is_backward(which));
+    return which->timed || (which->fp32_tensor && linear) || (special && !bench_case_is_backward(which));
 }
 
 /* What a role is measured for. */

@@ -39,6 +39,7 @@ enum {
     WEIGHTS_STATIC,
     INVARIANT,
     TIMED,
+    FP32_TENSOR,
     TIME,
     SEED,
     THREADS,
@@ -64,6 +65,7 @@ static const option_row rows[] = {
     [WEIGHTS_STATIC] = {"static", NULL, "norma's calls promise NORMA_WEIGHTS_STATIC, so launches may overlap"},
     [INVARIANT] = {"invariant", NULL, "norma's calls ask for NORMA_BATCH_INVARIANT"},
     [TIMED] = {"timed", NULL, "norma's plans ask for NORMA_TIME_ROUTES; the base then does without"},
+    [FP32_TENSOR] = {"fp32-tensor", NULL, "norma's Linears permit NORMA_FP32_TENSOR; the base does without"},
     [TIME] = {"time", "SECONDS", "measuring time of a row; default 1"},
     [SEED] = {"seed", "NUMBER", "of the operands; default 1"},
     [THREADS] = {"threads", "NUMBER", "threads of the CPU backend; default NORMA_THREADS, else all"},
@@ -210,6 +212,7 @@ static int parse_one(int option, const char *value, bench_options *options) {
     case WEIGHTS_STATIC: options->weights_static = true; return -1;
     case INVARIANT: options->batch_invariant = true; return -1;
     case TIMED: options->timed = true; return -1;
+    case FP32_TENSOR: options->fp32_tensor = true; return -1;
     case TIME: return parse_seconds(value, &options->seconds_per_row);
     case SEED: return parse_integer(option, value, 0, INT32_MAX, &options->seed);
     case THREADS:

@@ -59,6 +59,7 @@ typedef struct bench_options {
     bool weights_static;
     bool batch_invariant;
     bool timed;
+    bool fp32_tensor;
     bool list;
 } bench_options;
 

@@ -61,6 +61,7 @@ static void describe_row(const device_run *run, const bench_case *which, bench_r
     row->folded = which->folded;
     row->weights_static = which->weights_static;
     row->timed = which->timed || (run->context->forced_flags & NORMA_TIME_ROUTES) != 0;
+    row->fp32_tensor = which->fp32_tensor;
     row->batch_invariant = which->batch_invariant || (run->context->forced_flags & NORMA_BATCH_INVARIANT) != 0;
 }
 

@@ -124,7 +124,7 @@ static void add_shape(case_list *list, const bench_options *options, norma_dtype
             if (wanted(options->contracts, 1u << NORMA_ROUND_DEFERRED, contract) && wanted(options->foldings, 1u, folded) &&
                 !(folded && op != NORMA_OP_RMSNORM_LINEAR))
                 add_case(list, (bench_case){suite, label, op, dtype, (norma_contract)contract, folded != 0, shape.m, shape.k,
-                                            n, shape.parts, false, false, false});
+                                            n, shape.parts, false, false, false, false});
 }
 
 static void add_suite(case_list *list, const bench_options *options, bench_scale scale, norma_dtype dtype, int suite) {
@@ -145,8 +145,9 @@ static void add_rows(case_list *list, const bench_options *options, norma_dtype 
         const norma_op op = row->n > 0 ? NORMA_OP_RMSNORM_LINEAR : NORMA_OP_RMSNORM;
         if ((int)row->suite == suite && row->dtype == dtype && wanted(options->ops, ~0u, op_index(op)) &&
             wanted(options->contracts, ~0u, (int)row->contract) && wanted(options->foldings, ~0u, row->folded))
-            add_case(list, (bench_case){bench_suite_names[suite], row->label, op, dtype, row->contract, row->folded, row->m,
-                                        row->k, row->n, parts_of((int64_t[BENCH_MAX_PARTS]){row->n}), false, false, false});
+            add_case(list,
+                     (bench_case){bench_suite_names[suite], row->label, op, dtype, row->contract, row->folded, row->m,
+                                  row->k, row->n, parts_of((int64_t[BENCH_MAX_PARTS]){row->n}), false, false, false, false});
     }
 }
 
@@ -175,6 +176,7 @@ int bench_suite_expand(const bench_options *options, bench_scale scale, bench_ca
         list.cases[i].weights_static = options->weights_static;
         list.cases[i].batch_invariant = options->batch_invariant;
         list.cases[i].timed = options->timed;
+        list.cases[i].fp32_tensor = options->fp32_tensor;
     }
     *out_cases = list.cases;
     return list.count;

@@ -14,7 +14,7 @@ typedef struct bench_case {
     bool folded;
     int64_t m, k, n; /* n: over all parts; 0 for a norm alone */
     bench_parts parts;
-    bool weights_static, batch_invariant, timed;
+    bool weights_static, batch_invariant, timed, fp32_tensor;
 } bench_case;
 
 /* Fills *out_cases, which the caller frees, grouped by dtype and otherwise in the table's order. Returns how many, or -1 if
