@@ -27,16 +27,18 @@
 #include "platform_wgmma.cuh"
 #include "split_common.cuh"
 
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL) || defined(NORMA_SIMT)
 
 namespace {
 
-constexpr int bm = 128, bn = 128, chunk = split_chunk, stages = 3;
-constexpr int matrix_bytes = 128 * chunk * 2, stage_bytes = 4 * matrix_bytes;
-constexpr int barrier_at = stages * stage_bytes;
+constexpr int bm = 128, bn = 128, chunk = split_chunk, stages = 5;
+constexpr int matrix_bytes = 128 * chunk * 2, stage_bytes = 2 * matrix_bytes;
 
-/* How many steps of 16 the large product stays in the matrix units. */
-constexpr int run = 2;
+/* Shared memory: stages, sums of both warpgroups, barriers. */
+constexpr int sums_at = stages * stage_bytes, barrier_at = sums_at + bm * bn * 4;
+
+/* How many steps of 16 the large product stays in the matrix units, and how many chunks in the first sum. */
+constexpr int run = 1, first_sum = 8;
 
 struct split_block {
     using accumulators = float[bn / 2];
@@ -84,14 +86,12 @@ struct split_block {
             const norma_tile_coord at = place(tile);
             const int row = (int)at.row_tile * bm, col = (int)at.col_tile * bn;
             NORMA_NO_UNROLL
-            for (int i = 0; i < params.chunks; i++) {
+            for (int i = 0; i < 2 * params.chunks; i++) {
                 const unsigned barrier = filled(ring.stage), to = shared + ring.stage * stage_bytes;
                 barrier_wait(emptied(ring.stage), ring.parity ^ 1);
                 barrier_arrive_expecting(barrier, stage_bytes);
-                tensor_load(to, &params.x, i * 2 * chunk, row, barrier);
-                tensor_load(to + 2 * matrix_bytes, &params.weight, i * 2 * chunk, col, barrier);
-                tensor_load(to + matrix_bytes, &params.x, i * 2 * chunk + chunk, row, barrier);
-                tensor_load(to + 3 * matrix_bytes, &params.weight, i * 2 * chunk + chunk, col, barrier);
+                tensor_load(to, &params.x, i * chunk, row, barrier);
+                tensor_load(to + matrix_bytes, &params.weight, i * chunk, col, barrier);
                 ring.next();
             }
         }
@@ -117,32 +117,46 @@ struct split_block {
     NORMA_DEVICE void multiply(accumulators &sum, accumulators &small, hopper_ring<stages> &ring, int warpgroup) const {
         accumulators large;
         wgmma_clear(small);
-        NORMA_UNROLL
-        for (int i = 0; i < bn / 2; i++) sum[i] = 0.0f;
+        clear(sum);
+        unsigned held_high = 0, held_low = 0; /* the barriers of the chunk before */
         NORMA_NO_UNROLL
         for (int i = 0; i < params.chunks; i++) {
+            const unsigned high = shared + ring.stage * stage_bytes, high_emptied = emptied(ring.stage);
             barrier_wait(filled(ring.stage), ring.parity);
-            const unsigned x = shared + ring.stage * stage_bytes + warpgroup * (matrix_bytes / 2);
-            const unsigned w = shared + ring.stage * stage_bytes + 2 * matrix_bytes;
+            ring.next();
+            const unsigned low = shared + ring.stage * stage_bytes, low_emptied = emptied(ring.stage);
+            barrier_wait(filled(ring.stage), ring.parity);
+            ring.next();
             NORMA_UNROLL
             for (int k16 = 0; k16 < chunk / 16; k16 += run) {
-                multiply_run(large, small, x, w, k16);
-                if (k16 == 0 && i > 0 && leads()) barrier_arrive(emptied(ring.previous()));
+                multiply_run(large, small, high + warpgroup * (matrix_bytes / 2), high + matrix_bytes,
+                             low + warpgroup * (matrix_bytes / 2), low + matrix_bytes, k16);
+                if (k16 == 0 && i > 0) release(held_high, held_low);
                 wgmma_pin(large);
                 NORMA_UNROLL
                 for (int j = 0; j < bn / 2; j++) sum[j] = add_rn(sum[j], large[j]);
             }
-            ring.next();
+            held_high = high_emptied;
+            held_low = low_emptied;
+            if (i % first_sum == first_sum - 1 && i + 1 < params.chunks) add_to_second(sum, i == first_sum - 1);
         }
         wgmma_wait<0>();
         wgmma_pin(small);
-        if (leads()) barrier_arrive(emptied(ring.previous()));
+        release(held_high, held_low);
+        if (params.chunks > first_sum) add_second(sum);
+    }
+
+    NORMA_DEVICE static void release(unsigned high, unsigned low) {
+        if (!leads()) return;
+        barrier_arrive(high);
+        barrier_arrive(low);
     }
 
     /* Has the three products of a run of steps done, but for the last of the small ones. */
-    NORMA_DEVICE static void multiply_run(accumulators &large, accumulators &small, unsigned x, unsigned w, int k16) {
-        const unsigned long long xh = wgmma_k_major(x), xl = wgmma_k_major(x + matrix_bytes);
-        const unsigned long long wh = wgmma_k_major(w), wl = wgmma_k_major(w + matrix_bytes);
+    NORMA_DEVICE static void multiply_run(accumulators &large, accumulators &small, unsigned x_high, unsigned w_high,
+                                          unsigned x_low, unsigned w_low, int k16) {
+        const unsigned long long xh = wgmma_k_major(x_high), wh = wgmma_k_major(w_high);
+        const unsigned long long xl = wgmma_k_major(x_low), wl = wgmma_k_major(w_low);
         wgmma_begin();
         wgmma<f16, bn, 0>::start(large, xh + k16 * 2, wh + k16 * 2);
         NORMA_UNROLL
@@ -155,6 +169,36 @@ struct split_block {
         }
         wgmma_commit();
         wgmma_wait<1>();
+    }
+
+    NORMA_DEVICE static void clear(accumulators &sum) {
+        NORMA_UNROLL
+        for (int j = 0; j < bn / 2; j++) sum[j] = 0.0f;
+    }
+
+    /* A thread's second sums, four at a time. */
+    NORMA_DEVICE unsigned char *second(int four) const {
+        return shared_memory() + (shared - shared_address(shared_memory())) + sums_at + (four * 256 + thread_id()) * 16;
+    }
+
+    NORMA_DEVICE void add_second(accumulators &sum) const {
+        NORMA_UNROLL
+        for (int four = 0; four < bn / 8; four++) {
+            const vec16 v = load16(second(four));
+            NORMA_UNROLL
+            for (int e = 0; e < 4; e++) sum[4 * four + e] = add_rn(float_from_bits(v.word[e]), sum[4 * four + e]);
+        }
+    }
+
+    /* The first sum goes to the second, and begins anew. */
+    NORMA_DEVICE void add_to_second(accumulators &sum, bool begins) const {
+        if (!begins) add_second(sum);
+        NORMA_UNROLL
+        for (int four = 0; four < bn / 8; four++) {
+            const float *const v = &sum[4 * four];
+            store16(second(four), vec16{{float_bits(v[0]), float_bits(v[1]), float_bits(v[2]), float_bits(v[3])}});
+        }
+        clear(sum);
     }
 
     /* The scaled sum. The small products of what is not finite are not numbers, where the large one is what ordinary fp32

@@ -6,6 +6,10 @@
 
 #include "platform.cuh"
 
+#if defined(NORMA_SIMT)
+#include "simt_sm90.h"
+#else
+
 /* ---- Barriers: 8 bytes of shared memory each ---- */
 
 /* Each phase ends when `arrivals` have been counted and every expected byte has come. */
@@ -153,5 +157,7 @@ NORMA_DEVICE unsigned add_counter(unsigned *to, unsigned value) {
     asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], %2;" : "=r"(before) : "l"(to), "r"(value) : "memory");
     return before;
 }
+
+#endif
 
 #endif

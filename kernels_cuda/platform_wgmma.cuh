@@ -7,6 +7,10 @@
 
 #include "platform.cuh"
 
+#if defined(NORMA_SIMT)
+#include "simt_sm90.h"
+#else
+
 /* Accumulators of a thread for a tile of `width` columns: c[4 j + 2 h + e] is row wave * 16 + h * 8 + lane / 4 of the 64,
  * column 8 j + lane % 4 * 2 + e. */
 NORMA_DEVICE constexpr int wgmma_values(int width) {
@@ -129,5 +133,7 @@ WGMMA_BOTH(256,
            "%128", "%129", "%130", WGMMA_NAMES(0), WGMMA_NAMES(8), WGMMA_NAMES(16), WGMMA_NAMES(24), WGMMA_NAMES(32),
            WGMMA_NAMES(40), WGMMA_NAMES(48), WGMMA_NAMES(56), WGMMA_NAMES(64), WGMMA_NAMES(72), WGMMA_NAMES(80),
            WGMMA_NAMES(88), WGMMA_NAMES(96), WGMMA_NAMES(104), WGMMA_NAMES(112), WGMMA_NAMES(120))
+
+#endif
 
 #endif

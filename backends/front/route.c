@@ -29,7 +29,7 @@
 #define HOPPER_OUTPUTS (INT64_C(1) << 29)
 
 /* Splitting W costs as much whatever the rows, and tiles of 128 x 128 want a device filled. */
-#define SPLIT_ROWS    512
+#define SPLIT_ROWS    384
 #define SPLIT_COLUMNS 512
 #define SPLIT_K       256
 

@@ -9,26 +9,32 @@
 #include "../front/step.h"
 #include "device.h"
 
-enum { TILE = 128, THREADS = 384, STAGES = 3, CHUNK = 64, WALK_GROUP = 8 };
+enum { TILE = 128, THREADS = 384, STAGES = 5, CHUNK = 64, WALK_GROUP = 8 };
 enum { ROW_THREADS = 256, COLUMN_THREADS = 512, COLUMN_LINES = 32 };
 
 /* Of a line in a chunk: 64 high parts and 64 low ones. */
 enum { CHUNK_BYTES = 4 * CHUNK };
 
-enum { SHARED_BYTES = 1024 + STAGES * 4 * TILE * CHUNK * 2 + 2 * STAGES * 8 };
+enum { SHARED_BYTES = 1024 + STAGES * 2 * TILE * CHUNK * 2 + TILE * TILE * 4 + 2 * STAGES * 8 };
 
-/* For the parts of rows, and again for those of columns: enough of both to fill a device, where K is not beyond a piece. */
-#define PARTS_BYTES (INT64_C(32) << 20)
+/* From here on the bound of docs/numerics.md has room for the parts' own errors. */
+enum { LEAST_K = 32 };
+
+/* For parts, of which those of rows may take as much as the second: with K up to a piece, rows and columns enough to fill a
+ * device. */
+#define PARTS_BYTES     (INT64_C(80) << 20)
+#define ROW_PARTS_BYTES (INT64_C(32) << 20)
 
 typedef struct split_native {
-    void *product, *rows, *rows_any, *columns;
+    void *product, *rows, *rows_any, *columns; /* kernels */
+    int64_t line_bytes;                        /* of parts */
+    int64_t most_rows, most_columns;           /* that there is room for; whole tiles */
 } split_native;
 
-/* The workspace of one launch. */
+/* The workspace of a launch. */
 typedef struct split_room {
     char *x, *weight; /* parts */
     float *x_scales, *weight_scales;
-    int64_t bytes;
 } split_room;
 
 static norma_status refuse(const char *why) {
@@ -41,6 +47,7 @@ static const char *objection(const norma_problem *problem) {
     if (problem->flags & NORMA_BATCH_INVARIANT) return "description with NORMA_BATCH_INVARIANT";
     if (problem->op != NORMA_OP_LINEAR) return "operation but a plain Linear";
     if (problem->x.layout.dtype != NORMA_F32) return "x that is not fp32";
+    if (problem->k < LEAST_K) return "rows of x so short that the errors of parts would show";
     for (int p = 0; p < problem->parts; p++) {
         const norma_part *part = &problem->part[p];
         if (part->weight.layout.dtype != NORMA_F32 || part->out.layout.dtype != NORMA_F32)
@@ -54,39 +61,30 @@ static int64_t chunks_of(int64_t k) {
     return norma_ceil_div(norma_index_min(k, NORMA_SPLIT_PIECE), CHUNK);
 }
 
-/* The most rows, or columns, whose parts fit; whole tiles. */
-static int64_t most_lines(const norma_problem *problem) {
-    return PARTS_BYTES / (chunks_of(problem->k) * CHUNK_BYTES) / TILE * TILE;
+static int64_t whole_tiles(int64_t lines) {
+    return norma_ceil_div(lines, TILE) * TILE;
 }
 
-/* Columns in pieces of about one size. */
-static int64_t piece_columns(const norma_problem *problem, int64_t n) {
-    const int64_t pieces = norma_ceil_div(n, most_lines(problem));
-    return norma_ceil_div(norma_ceil_div(n, pieces), TILE) * TILE;
+/* Columns in pieces of about one size, and none larger than `most`. */
+static int64_t piece_columns(int64_t n, int64_t most) {
+    return whole_tiles(norma_ceil_div(n, norma_ceil_div(n, most)));
 }
 
-static int64_t widest_piece(const norma_problem *problem) {
-    int64_t widest = 0;
+static void share_out(const norma_problem *problem, split_native *native) {
+    native->line_bytes = chunks_of(problem->k) * CHUNK_BYTES;
+    const int64_t most = PARTS_BYTES / native->line_bytes / TILE * TILE, rows = ROW_PARTS_BYTES / native->line_bytes;
+    native->most_rows = whole_tiles(norma_index_min(problem->batch * problem->m, rows / TILE * TILE));
     for (int p = 0; p < problem->parts; p++) {
-        const int64_t columns = piece_columns(problem, problem->part[p].n);
-        if (columns > widest) widest = columns;
+        const int64_t columns = piece_columns(problem->part[p].n, most - native->most_rows);
+        if (columns > native->most_columns) native->most_columns = columns;
     }
-    return widest;
 }
 
 /* Lines of parts are multiples of 256 bytes, and so are whole tiles of scales. */
-static split_room room_for(const norma_problem *problem, int64_t rows, char *workspace) {
-    const int64_t line_bytes = chunks_of(problem->k) * CHUNK_BYTES, columns = widest_piece(problem);
-    const int64_t padded = norma_ceil_div(rows, TILE) * TILE;
-    const int64_t weight_at = padded * line_bytes, scales_at = weight_at + columns * line_bytes;
-    const int64_t weight_scales_at = scales_at + padded * 4;
-    return (split_room){
-        .x = workspace,
-        .weight = workspace + weight_at,
-        .x_scales = (float *)(void *)(workspace + scales_at),
-        .weight_scales = (float *)(void *)(workspace + weight_scales_at),
-        .bytes = weight_scales_at + columns * 4,
-    };
+static split_room room_at(const split_native *native, char *workspace) {
+    char *const weight = workspace + native->most_rows * native->line_bytes;
+    char *const scales = weight + native->most_columns * native->line_bytes;
+    return (split_room){workspace, weight, (float *)(void *)scales, (float *)(void *)scales + native->most_rows};
 }
 
 static norma_status prepare(gpu_device *device, norma_launch *launch) {
@@ -102,10 +100,9 @@ static norma_status prepare(gpu_device *device, norma_launch *launch) {
     if (!status) status = norma_gpu_find(device, "split_halves_rows_any", 0, &native->rows_any);
     if (!status) status = norma_gpu_find(device, "split_halves_columns", 0, &native->columns);
     if (status) return status;
-    launch->max_rows = most_lines(problem);
-    char start[1]; /* offsets count from it */
-    const split_room room = room_for(problem, norma_index_min(problem->batch * problem->m, launch->max_rows), start);
-    launch->workspace_bytes = (size_t)room.bytes;
+    share_out(problem, native);
+    launch->max_rows = ROW_PARTS_BYTES / native->line_bytes / TILE * TILE;
+    launch->workspace_bytes = (size_t)((native->most_rows + native->most_columns) * (native->line_bytes + 4));
     return NORMA_OK;
 }
 
@@ -185,7 +182,7 @@ static norma_status multiply(gpu_device *device, const split_native *native, con
 static norma_status enqueue_part(gpu_device *device, const split_native *native, const norma_problem *problem,
                                  const norma_part *part, const split_room *room, split_piece piece) {
     const norma_view weight = norma_gpu_view(&part->weight);
-    const int64_t columns = piece_columns(problem, part->n);
+    const int64_t columns = piece_columns(part->n, native->most_columns);
     norma_status status = NORMA_OK;
     for (; piece.n_first < part->n && !status; piece.n_first += columns) {
         piece.n = norma_index_min(columns, part->n - piece.n_first);
@@ -208,7 +205,7 @@ static norma_status enqueue_matrix(gpu_device *device, const norma_launch *launc
     const split_native *native = launch->native;
     const norma_view x = norma_gpu_view(&problem->x);
     const int64_t rows = problem->batch * problem->m;
-    const split_room room = room_for(problem, rows, (char *)launch->workspace.data + launch->workspace.offset_bytes);
+    const split_room room = room_at(native, (char *)launch->workspace.data + launch->workspace.offset_bytes);
     norma_status status = NORMA_OK;
     for (int64_t first = 0; first < problem->k && !status; first += NORMA_SPLIT_PIECE) {
         const split_piece piece = {.k_first = first, .k = norma_index_min(NORMA_SPLIT_PIECE, problem->k - first)};

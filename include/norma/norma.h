@@ -297,7 +297,7 @@ typedef enum norma_contract {
  * dtype, from operands split in two. It is a permission: where there are no such units, or it would not be faster, fp32 is
  * multiplied as without the flag. The bounds of docs/numerics.md hold all the same, but that what lies below 2^-50 of the
  * largest magnitude in its row of the normalised x, or in its column of W, may count as zero. CUDA uses it on devices of
- * compute capability 9.0, with up to 64 MiB of a plan's workspace. Batch-invariant calls take no notice of it. */
+ * compute capability 9.0, with up to 81 MiB of a plan's workspace. Batch-invariant calls take no notice of it. */
 #define NORMA_FP32_TENSOR UINT64_C(64)
 
 /* Flags of a backward description: the gradient is added to what its tensor holds; without the flag it replaces that. */

@@ -3,6 +3,7 @@
  * It looks like an sm_86 with few multiprocessors, so that small problems already use large tiles; it has no clusters. Work
  * is done when it is enqueued, or, while a stream is captured, kept for the graph. */
 #include "simt_launch.h"
+#include "tensor_map.h"
 
 #include <cstdint>
 #include <cstdio>
@@ -30,6 +31,12 @@ struct graph {
 struct stream {
     graph *capturing;
 };
+
+bool is_sm90;
+
+int block_shared() {
+    return is_sm90 ? 232448 : 101376;
+}
 
 std::mutex mutex; /* guards the two below */
 std::map<std::uintptr_t, std::size_t> allocations;
@@ -69,10 +76,12 @@ int give(void **out, T *object) {
 
 } // namespace
 
-/* NORMA_SIMT_UNITS=hopper: sums as compute capability 9 adds them up, by kernels that run on 8.6 too. */
+/* NORMA_SIMT_UNITS=hopper: sums as compute capability 9 adds them up, by kernels that run on 8.6 too. NORMA_SIMT_ARCH=90:
+ * the copy engine and the warpgroups' products of 9.0 besides, for the kernels that simt_sm90.h serves; no clusters. */
 EXPORT cuInit(unsigned) {
-    const char *const units = std::getenv("NORMA_SIMT_UNITS");
-    simt_set_units(units && std::strcmp(units, "hopper") == 0 ? SIMT_HOPPER : SIMT_AMPERE);
+    const char *const units = std::getenv("NORMA_SIMT_UNITS"), *const arch = std::getenv("NORMA_SIMT_ARCH");
+    is_sm90 = arch && std::strcmp(arch, "90") == 0;
+    simt_set_units(is_sm90 || (units && std::strcmp(units, "hopper") == 0) ? SIMT_HOPPER : SIMT_AMPERE);
     return SUCCESS;
 }
 EXPORT cuDriverGetVersion(int *out_version) {
@@ -106,15 +115,15 @@ EXPORT cuDeviceTotalMem_v2(std::size_t *out_bytes, int) {
     return SUCCESS;
 }
 EXPORT cuDeviceGetAttribute(int *out_value, int attribute, int) {
-    static const std::map<int, int> values = {
-        {1, 1024},     /* MAX_THREADS_PER_BLOCK */
-        {10, 32},      /* WARP_SIZE */
-        {16, 4},       /* MULTIPROCESSOR_COUNT */
-        {38, 1 << 20}, /* L2_CACHE_SIZE */
-        {75, 8},       /* COMPUTE_CAPABILITY_MAJOR */
-        {76, 6},       /* COMPUTE_CAPABILITY_MINOR */
-        {88, 0},       /* PAGEABLE_MEMORY_ACCESS */
-        {97, 101376}   /* MAX_SHARED_MEMORY_PER_BLOCK_OPTIN */
+    const std::map<int, int> values = {
+        {1, 1024},             /* MAX_THREADS_PER_BLOCK */
+        {10, 32},              /* WARP_SIZE */
+        {16, 4},               /* MULTIPROCESSOR_COUNT */
+        {38, 1 << 20},         /* L2_CACHE_SIZE */
+        {75, is_sm90 ? 9 : 8}, /* COMPUTE_CAPABILITY_MAJOR */
+        {76, is_sm90 ? 0 : 6}, /* COMPUTE_CAPABILITY_MINOR */
+        {88, 0},               /* PAGEABLE_MEMORY_ACCESS */
+        {97, block_shared()}   /* MAX_SHARED_MEMORY_PER_BLOCK_OPTIN */
     };
     const auto found = values.find(attribute);
     if (found == values.end()) return INVALID;
@@ -148,11 +157,11 @@ EXPORT cuModuleGetFunction(void **out_function, void *, const char *name) {
     return *out_function ? SUCCESS : NOT_FOUND;
 }
 EXPORT cuFuncGetAttribute(int *out_value, int, void *) {
-    *out_value = 101376;
+    *out_value = block_shared();
     return SUCCESS;
 }
 EXPORT cuFuncSetAttribute(void *, int, int value) {
-    return value <= 101376 ? SUCCESS : INVALID;
+    return value <= block_shared() ? SUCCESS : INVALID;
 }
 
 /* Exact sizes, so that the address sanitizer sees the first byte too many; NaNs, so that a value never written shows. */
@@ -257,9 +266,26 @@ EXPORT cuGraphLaunch(void *exec, void *) {
     return SUCCESS;
 }
 
+/* Rows of halves, in boxes of 128 bytes. */
+EXPORT cuTensorMapEncodeTiled(void *out_map, int, unsigned rank, void *data, const std::uint64_t *sizes,
+                              const std::uint64_t *bytes, const std::uint32_t *box, const std::uint32_t *steps,
+                              int interleave, int swizzle, int, int fill) {
+    enum { SWIZZLE_128 = 3 };
+    const std::size_t span = (sizes[1] - 1) * bytes[0] + sizes[0] * 2;
+    if (!is_sm90 || rank != 2 || steps[0] != 1 || steps[1] != 1 || interleave || fill || swizzle != SWIZZLE_128 ||
+        box[0] != 64 || box[1] > 256 || bytes[0] % 16 || reinterpret_cast<std::uintptr_t>(data) % 16 ||
+        !on_device(data, span))
+        return INVALID;
+    const simt_tensor_map map = {static_cast<const unsigned char *>(data), sizes[0], sizes[1], bytes[0], box[0], box[1]};
+    std::memcpy(out_map, &map, sizeof map);
+    return SUCCESS;
+}
+
 EXPORT cuLaunchKernel(void *function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,
                       unsigned block_z, unsigned shared_bytes, void *handle, void **params, void **extra) {
-    if (extra || block_y != 1 || block_z != 1 || shared_bytes > 101376 || current_context != &context_token) return INVALID;
+    if (extra || block_y != 1 || block_z != 1 || shared_bytes > static_cast<unsigned>(block_shared()) ||
+        current_context != &context_token)
+        return INVALID;
     const auto *const kernel = static_cast<const simt_kernel *>(function);
     const auto *const bytes = static_cast<const unsigned char *>(params[0]);
     const work w = {kernel, {grid_x, grid_y, grid_z}, block_x, shared_bytes, {bytes, bytes + simt_params_bytes(kernel)}};

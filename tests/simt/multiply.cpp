@@ -74,3 +74,17 @@ __attribute__((no_sanitize("address", "undefined"))) void simt::multiply(float c
         for (int first = 0; first < 16; first += units.block) c[i] = add_block(c[i], all, first);
     }
 }
+
+__attribute__((no_sanitize("address", "undefined"))) float simt::multiply_add(float c, const float a[16], const float b[16],
+                                                                              int smallest) {
+    products all;
+    bool zeros = true;
+    for (int k = 0; k < 16; k++) {
+        all.value[k] = static_cast<double>(a[k]) * static_cast<double>(b[k]);
+        all.exponent[k] = exponent_of(a[k], smallest) + exponent_of(b[k], smallest);
+        zeros = zeros && all.value[k] == 0;
+    }
+    if (zeros && c == 0) return 0.0f; /* most of a tile at an edge */
+    for (int first = 0; first < 16; first += units.block) c = add_block(c, all, first);
+    return c;
+}

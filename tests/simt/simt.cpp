@@ -1,6 +1,7 @@
 /* The fibers and the scheduler behind simt.h. */
 #include "../../kernels_cuda/platform.cuh"
 #include "fiber.h"
+#include "simt_sm90.h"
 
 #include <sys/mman.h>
 
@@ -8,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -32,8 +34,11 @@ struct simt_kernel {
 namespace simt {
 namespace {
 
-enum { MAX_THREADS = 1024, STACK_BYTES = 128 * 1024, GUARD_BYTES = 256, BARRIERS = 16, LANES = 32 };
-enum fiber_state { READY, AT_BARRIER, AT_EXCHANGE, RETURNED };
+enum { MAX_THREADS = 1024, STACK_BYTES = 128 * 1024, GUARD_BYTES = 256, LANES = 32, WARPGROUP = 128 };
+
+/* Those that kernels name, and one for each warpgroup's products. */
+enum { NAMED_BARRIERS = 16, BARRIERS = NAMED_BARRIERS + MAX_THREADS / WARPGROUP };
+enum fiber_state { READY, AT_BARRIER, AT_EXCHANGE, ASLEEP, RETURNED };
 
 struct async_copy {
     int group;
@@ -49,6 +54,8 @@ struct fiber {
     int barrier;
     int groups; /* of copies committed */
     std::vector<async_copy> copies;
+    int steps_committed;
+    std::vector<std::pair<int, wgmma_step>> steps; /* by group */
 };
 
 struct wave_state {
@@ -150,15 +157,16 @@ void report(const char *format, ...) {
 }
 
 void report_deadlock() {
-    int at_barrier = 0, at_exchange = 0, returned = 0;
+    int at_barrier = 0, at_exchange = 0, asleep = 0, returned = 0;
     const char *what = "";
     for (int t = 0; t < block_size; t++) {
         at_barrier += fibers[t].state == AT_BARRIER;
         at_exchange += fibers[t].state == AT_EXCHANGE;
+        asleep += fibers[t].state == ASLEEP;
         returned += fibers[t].state == RETURNED;
         if (fibers[t].state == AT_EXCHANGE) what = waves[t / LANES].what;
     }
-    report("%d threads wait at a barrier, %d at %s, and %d have returned", at_barrier, at_exchange,
+    report("%d threads wait at a barrier, %d for a phase, %d at %s, and %d have returned", at_barrier, asleep, at_exchange,
            at_exchange ? what : "an exchange", returned);
 }
 
@@ -190,6 +198,8 @@ bool run_block(bool falling) {
         fibers[t].state = READY;
         fibers[t].groups = 0;
         fibers[t].copies.clear();
+        fibers[t].steps_committed = 0;
+        fibers[t].steps.clear();
     }
     guard(true);
     int returned = 0;
@@ -279,6 +289,35 @@ const unsigned char *exchange(const char *what, const void *mine, std::size_t by
     for (int t = first; t < first + LANES; t++)
         if (fibers[t].state == AT_EXCHANGE) fibers[t].state = READY;
     return slots;
+}
+
+void sleep() {
+    fibers[current].state = ASLEEP;
+    leave_fiber();
+}
+
+void wake() {
+    for (int t = 0; t < block_size; t++)
+        if (fibers[t].state == ASLEEP) fibers[t].state = READY;
+}
+
+void wgmma_issue(const wgmma_step &step) {
+    fibers[current].steps.push_back({fibers[current].steps_committed, step});
+}
+
+void wgmma_commit() {
+    fibers[current].steps_committed++;
+}
+
+/* The four waves of a warpgroup issue a product together, and it is over for all of them. */
+void wgmma_wait(int pending) {
+    const int warpgroup = NAMED_BARRIERS + current / WARPGROUP;
+    barrier(warpgroup, WARPGROUP);
+    fiber &f = fibers[current];
+    std::size_t done = 0;
+    while (done < f.steps.size() && f.steps[done].first < f.steps_committed - pending) wgmma_run(f.steps[done++].second);
+    f.steps.erase(f.steps.begin(), f.steps.begin() + static_cast<std::ptrdiff_t>(done));
+    barrier(warpgroup, WARPGROUP);
 }
 
 unsigned char *shared_at(unsigned address, unsigned bytes, unsigned alignment) {

@@ -62,6 +62,10 @@ T of_lane(const unsigned char *slots, int lane) {
 /* `bytes` at a shared address. */
 unsigned char *shared_at(unsigned address, unsigned bytes, unsigned alignment);
 
+/* Lets others run until one of them calls wake(). */
+void sleep();
+void wake();
+
 void copy_async(unsigned to, const void *from, int bytes);
 void copy_async_commit();
 void copy_async_wait(int pending);
@@ -69,6 +73,9 @@ void copy_async_wait(int pending);
 /* c of one lane in c += a b, from what mma_m16n8k16() exchanges, as the units that simt_set_units() names compute it; the
  * smallest normal number of the operands' dtype has the exponent `smallest`. */
 void multiply(float c[4], const float *operands, int smallest, int lane);
+
+/* The same of one value: c plus the sum of sixteen products. */
+float multiply_add(float c, const float a[16], const float b[16], int smallest);
 
 template <typename T>
 T aligned(T pointer) {

@@ -164,8 +164,8 @@ static const shape shapes[] = {
     {"rows of W", 1, 300, 200, {90}, {0}, {0}, NORMA_BF16, 0, "split_halves_columns", 1, 1},
     {"two parts", 1, 300, 200, {90, 30}, {0}, {0}, NORMA_F32, 0, "split_halves_columns", 2, 1},
     {"two pieces of K", 1, 300, 4097, {90}, {0, 1, 4104, 0}, {0}, NORMA_F32, 0, "split_halves_rows", 2, 1},
-    {"three pieces of W", 1, 300, 4096, {6000}, {0, 1, 4096, 0}, {0}, NORMA_F32, 0, "split_halves_rows", 3, 1},
-    {"pieces of K, of W and of rows", 1, 1500, 8192, {2100, 40}, {0}, {0}, NORMA_F16, 0, "split_halves_columns", 12, 1},
+    {"three pieces of W", 1, 300, 4096, {12000}, {0, 1, 4096, 0}, {0}, NORMA_F32, 0, "split_halves_rows", 3, 1},
+    {"pieces of K, of W and of rows", 1, 1500, 8192, {9000, 40}, {0}, {0}, NORMA_F16, 0, "split_halves_columns", 16, 1},
     {"batches that join", 3, 50, 64, {90}, {0}, {0}, 0, 0, "split_halves_columns", 1, 1},
     {"batches apart", 3, 50, 64, {90}, {0}, {NORMA_F32, 96, 1, 5000}, 0, 0, "split_halves_columns", 3, 1},
 };
@@ -199,11 +199,13 @@ static void what_it_is_not_for_it_refuses(void **state) {
         {"no flag", not_listed, 0, NORMA_F32, NORMA_F32},
         {"batch-invariant", not_listed, NORMA_FP32_TENSOR | NORMA_BATCH_INVARIANT, NORMA_F32, NORMA_F32},
         {"half weights", not_listed, NORMA_FP32_TENSOR, NORMA_BF16, NORMA_F32},
+        {"short rows", "rows of x so short", NORMA_FP32_TENSOR, NORMA_F32, NORMA_F32},
         {"a half output", "weight or output that is not fp32", NORMA_FP32_TENSOR, NORMA_F32, NORMA_F16},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         norma_rmsnorm_linear_desc desc = desc_of(&shapes[0]);
         desc.max_rows = 100;
+        if (strcmp(rows[i].name, "short rows") == 0) desc.k = 31;
         desc.flags = rows[i].flags;
         desc.part[0].weight.dtype = rows[i].weight;
         desc.part[0].out.dtype = rows[i].out;

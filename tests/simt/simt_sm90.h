@@ -1,0 +1,102 @@
+/* The host side of platform_sm90.cuh and platform_wgmma.cuh, as far as linear_split uses them: barriers that count bytes,
+ * tensor copies into shared memory, and products of a warpgroup. What a GPU does at some time, before it must be done, is
+ * done here as late as that: a product when it is waited for. A copy is done at once; who does not wait for it comes before
+ * it. */
+#ifndef NORMA_TESTS_SIMT_SM90_H
+#define NORMA_TESTS_SIMT_SM90_H
+
+#include "simt.h"
+
+struct norma_tensor_map;
+
+namespace simt {
+
+void phase_init(unsigned barrier, int arrivals);
+void phase_expect(unsigned barrier, int bytes);
+void phase_arrive(unsigned barrier);
+void phase_wait(unsigned barrier, unsigned parity);
+
+/* A box of a map that the stand-in driver encoded, in swizzled rows of 128 bytes. */
+void tensor_load(unsigned to, const norma_tensor_map *map, int x, int y, unsigned barrier);
+
+/* One product of this thread's part of m64n<width>k16, of operands whose normal numbers begin at 2^smallest. */
+struct wgmma_step {
+    float *c;
+    int width;
+    bool starts;
+    unsigned long long a, b;
+    float (*value)(unsigned short bits);
+    int smallest;
+};
+void wgmma_issue(const wgmma_step &step);
+void wgmma_commit();
+void wgmma_wait(int pending);
+void wgmma_run(const wgmma_step &step);
+
+} // namespace simt
+
+inline void barrier_init(unsigned barrier, int arrivals) {
+    simt::phase_init(barrier, arrivals);
+}
+inline void barrier_init_done() {
+}
+inline void barrier_arrive(unsigned barrier) {
+    simt::phase_arrive(barrier);
+}
+inline void barrier_arrive_expecting(unsigned barrier, int bytes) {
+    simt::phase_expect(barrier, bytes);
+    simt::phase_arrive(barrier);
+}
+inline void barrier_wait(unsigned barrier, unsigned parity) {
+    simt::phase_wait(barrier, parity);
+}
+
+inline void tensor_prefetch(const norma_tensor_map *) {
+}
+inline void tensor_load(unsigned to, const norma_tensor_map *map, int x, int y, unsigned barrier) {
+    simt::tensor_load(to, map, x, y, barrier);
+}
+
+template <int>
+void registers_grow() {
+}
+template <int>
+void registers_shrink() {
+}
+
+/* Addresses as they are, and of one layout alone. */
+inline unsigned long long wgmma_k_major(unsigned address) {
+    return address >> 4;
+}
+inline void wgmma_begin() {
+}
+inline void wgmma_commit() {
+    simt::wgmma_commit();
+}
+template <int pending>
+void wgmma_wait() {
+    simt::wgmma_wait(pending);
+}
+template <int values>
+void wgmma_clear(float (&c)[values]) {
+    for (float &value : c) value = 0.0f;
+}
+template <int values>
+void wgmma_pin(float (&)[values]) {
+}
+
+template <typename T, int width, int flipped>
+struct wgmma {
+    static_assert(flipped == 0, "K-major operands only");
+    static float value(unsigned short bits) {
+        return to_float(T{bits});
+    }
+    static void multiply(float (&c)[width / 2], unsigned long long a, unsigned long long b) {
+        simt::wgmma_issue({c, width, false, a, b, value, smallest_exponent(T{})});
+    }
+    static void start(float (&c)[width / 2], unsigned long long a, unsigned long long b) {
+        simt::wgmma_issue({c, width, true, a, b, value, smallest_exponent(T{})});
+    }
+};
+
+#endif
