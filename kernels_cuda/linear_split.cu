@@ -3,16 +3,18 @@
  *
  *     x W = xh Wh + 2^-11 (xh Wl + xl Wh),   the fourth product, 2^-22 of the first at most, left out
  *
- *              ring of stages: 64 of K                            registers of a warpgroup, for its 64 x 128 of the tile
- *   warp 8    +----+----+----+----+    wgmma   +--------------+  every 128 of K   +-----+
- *   ------->  | xh | xl | Wh | Wl | ---------> | xh Wh        | ----------------> | sum | -+
- *             +----+----+----+----+            +--------------+   ordinary fp32   +-----+  +--> 2^e, bias --> out
- *             |         ...       | ---------> | xh Wl, xl Wh | ---------------------------+
- *             +-------------------+            +--------------+
+ *             ring of stages: 32 of K                 registers of a warpgroup, for its half of the tile
+ *   warp 8   +-----+-----+-----+    wgmma   +--------------+  every 16 of K   +-------+  every 384   +--------+
+ *   -------> |xh xl|xh xl| ... | ---------> | xh Wh        | ---------------> | first | -----------> | second | shared
+ *            |Wh Wl|Wh Wl|     |            +--------------+  ordinary fp32   | sum   |              | sum    | memory
+ *            +-----+-----+-----+ ---------> | xh Wl, xl Wh | ---+             +-------+              +--------+
+ *                                           +--------------+    +--> + <---------------------------------+
+ *                                                                    |
+ *                                                                    +--> 2^e, bias --> out
  *
  * Matrix units cut sums toward zero (docs/numerics.md), which long sums would show: so the large product is taken out of
- * them every 128 of K. The two warpgroups do so by turns, and one multiplies while the other adds. The small products are
- * 2^-11 of the result, and so are their errors.
+ * them after each step. It is added while the small products are being computed, which are 2^-11 of the result, and so are
+ * their errors. Sums in two levels keep the chains of additions short.
  *
  *   1 place      tiles of 128 x 128 by norma_tile_at(), one block to a multiprocessor
  *   2 load       by the copy engine; outside the tensors it gives zeros
@@ -32,13 +34,16 @@
 namespace {
 
 constexpr int bm = 128, bn = 128, chunk = split_chunk, stages = 5;
-constexpr int matrix_bytes = 128 * chunk * 2, stage_bytes = 2 * matrix_bytes;
+constexpr int matrix_bytes = 128 * split_chunk_bytes, stage_bytes = 2 * matrix_bytes;
 
-/* Shared memory: stages, sums of both warpgroups, barriers. */
+/* Shared memory: stages, second sums, barriers. */
 constexpr int sums_at = stages * stage_bytes, barrier_at = sums_at + bm * bn * 4;
 
-/* How many steps of 16 the large product stays in the matrix units, and how many chunks in the first sum. */
-constexpr int run = 1, first_sum = 8;
+/* How many chunks go to the first sum. */
+constexpr int first_sum = 12;
+
+/* In 16-byte units of an operand's address: a step of 16 of K, and the way from high to low parts. */
+constexpr int step_units = 2, low_units = chunk / 8;
 
 struct split_block {
     using accumulators = float[bn / 2];
@@ -86,12 +91,12 @@ struct split_block {
             const norma_tile_coord at = place(tile);
             const int row = (int)at.row_tile * bm, col = (int)at.col_tile * bn;
             NORMA_NO_UNROLL
-            for (int i = 0; i < 2 * params.chunks; i++) {
+            for (int i = 0; i < params.chunks; i++) {
                 const unsigned barrier = filled(ring.stage), to = shared + ring.stage * stage_bytes;
                 barrier_wait(emptied(ring.stage), ring.parity ^ 1);
                 barrier_arrive_expecting(barrier, stage_bytes);
-                tensor_load(to, &params.x, i * chunk, row, barrier);
-                tensor_load(to + matrix_bytes, &params.weight, i * chunk, col, barrier);
+                tensor_load(to, &params.x, i * 2 * chunk, row, barrier);
+                tensor_load(to + matrix_bytes, &params.weight, i * 2 * chunk, col, barrier);
                 ring.next();
             }
         }
@@ -118,55 +123,42 @@ struct split_block {
         accumulators large;
         wgmma_clear(small);
         clear(sum);
-        unsigned held_high = 0, held_low = 0; /* the barriers of the chunk before */
+        bool begun = false; /* the second sum */
         NORMA_NO_UNROLL
         for (int i = 0; i < params.chunks; i++) {
-            const unsigned high = shared + ring.stage * stage_bytes, high_emptied = emptied(ring.stage);
+            const unsigned stage = shared + ring.stage * stage_bytes;
+            const unsigned long long x = wgmma_k_major(stage + warpgroup * (matrix_bytes / 2));
+            const unsigned long long w = wgmma_k_major(stage + matrix_bytes);
             barrier_wait(filled(ring.stage), ring.parity);
-            ring.next();
-            const unsigned low = shared + ring.stage * stage_bytes, low_emptied = emptied(ring.stage);
-            barrier_wait(filled(ring.stage), ring.parity);
-            ring.next();
             NORMA_UNROLL
-            for (int k16 = 0; k16 < chunk / 16; k16 += run) {
-                multiply_run(large, small, high + warpgroup * (matrix_bytes / 2), high + matrix_bytes,
-                             low + warpgroup * (matrix_bytes / 2), low + matrix_bytes, k16);
-                if (k16 == 0 && i > 0) release(held_high, held_low);
+            for (int step = 0; step < chunk / 16; step++) {
+                multiply_step(large, small, x + step * step_units, w + step * step_units);
+                if (step == 0 && i > 0 && leads()) barrier_arrive(emptied(ring.previous()));
                 wgmma_pin(large);
                 NORMA_UNROLL
                 for (int j = 0; j < bn / 2; j++) sum[j] = add_rn(sum[j], large[j]);
             }
-            held_high = high_emptied;
-            held_low = low_emptied;
-            if (i % first_sum == first_sum - 1 && i + 1 < params.chunks) add_to_second(sum, i == first_sum - 1);
+            ring.next();
+            /* By turns: the other warpgroup multiplies meanwhile. */
+            if ((i + warpgroup * (first_sum / 2)) % first_sum == first_sum - 1 && i + 1 < params.chunks) {
+                add_to_second(sum, begun);
+                begun = true;
+            }
         }
         wgmma_wait<0>();
         wgmma_pin(small);
-        release(held_high, held_low);
-        if (params.chunks > first_sum) add_second(sum);
+        if (leads()) barrier_arrive(emptied(ring.previous()));
+        if (begun) add_second(sum);
     }
 
-    NORMA_DEVICE static void release(unsigned high, unsigned low) {
-        if (!leads()) return;
-        barrier_arrive(high);
-        barrier_arrive(low);
-    }
-
-    /* Has the three products of a run of steps done, but for the last of the small ones. */
-    NORMA_DEVICE static void multiply_run(accumulators &large, accumulators &small, unsigned x_high, unsigned w_high,
-                                          unsigned x_low, unsigned w_low, int k16) {
-        const unsigned long long xh = wgmma_k_major(x_high), wh = wgmma_k_major(w_high);
-        const unsigned long long xl = wgmma_k_major(x_low), wl = wgmma_k_major(w_low);
+    /* The large product is there, the small ones are on their way. */
+    NORMA_DEVICE static void multiply_step(accumulators &large, accumulators &small, unsigned long long x,
+                                           unsigned long long w) {
         wgmma_begin();
-        wgmma<f16, bn, 0>::start(large, xh + k16 * 2, wh + k16 * 2);
-        NORMA_UNROLL
-        for (int i = k16 + 1; i < k16 + run; i++) wgmma<f16, bn, 0>::multiply(large, xh + i * 2, wh + i * 2);
+        wgmma<f16, bn, 0>::start(large, x, w);
         wgmma_commit();
-        NORMA_UNROLL
-        for (int i = k16; i < k16 + run; i++) {
-            wgmma<f16, bn, 0>::multiply(small, xh + i * 2, wl + i * 2);
-            wgmma<f16, bn, 0>::multiply(small, xl + i * 2, wh + i * 2);
-        }
+        wgmma<f16, bn, 0>::multiply(small, x, w + low_units);
+        wgmma<f16, bn, 0>::multiply(small, x + low_units, w);
         wgmma_commit();
         wgmma_wait<1>();
     }
@@ -191,8 +183,8 @@ struct split_block {
     }
 
     /* The first sum goes to the second, and begins anew. */
-    NORMA_DEVICE void add_to_second(accumulators &sum, bool begins) const {
-        if (!begins) add_second(sum);
+    NORMA_DEVICE void add_to_second(accumulators &sum, bool begun) const {
+        if (begun) add_second(sum);
         NORMA_UNROLL
         for (int four = 0; four < bn / 8; four++) {
             const float *const v = &sum[4 * four];

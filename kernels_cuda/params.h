@@ -190,7 +190,7 @@ typedef struct norma_split_params {
     const void *from; /* fp32 */
     norma_index line_stride, k_stride;
     norma_index lines;
-    void *to;      /* lines of `chunks` times 64 high and 64 low parts, without gaps */
+    void *to;      /* lines of `chunks` times 32 high and 32 low parts, without gaps */
     float *scales; /* of each line: the power of two that undoes its scaling */
     int k, chunks;
 } norma_split_params;

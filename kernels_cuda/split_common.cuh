@@ -4,7 +4,7 @@
 
 #include "platform.cuh"
 
-constexpr int split_chunk = 64;                    /* of K: so many high parts, then as many low ones */
+constexpr int split_chunk = 32;                    /* of K: so many high parts, then as many low ones */
 constexpr int split_chunk_bytes = split_chunk * 4; /* of one line */
 constexpr float split_low = 1.0f / 2048.0f;        /* what a low part counts */
 

@@ -7,7 +7,7 @@
  * 22 bits of a value down to 2^-28 of the largest, and fewer below. A value that is not finite is its high part, beside a
  * low part of zero.
  *
- *     line:  | 64 high | 64 low | 64 high | 64 low | ...   K in chunks of 64, the last one filled up with zeros
+ *     line:  | 32 high | 32 low | 32 high | 32 low | ...   K in chunks of 32, the last one filled up with zeros
  *
  * Steps, by the names of tile_index.h: 1 place  2 load  5 scale  6 store.
  * Source: the splitting of operands goes back to Markidis and others, "NVIDIA Tensor Core Programmability", 2018; low parts

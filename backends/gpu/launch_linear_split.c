@@ -9,13 +9,13 @@
 #include "../front/step.h"
 #include "device.h"
 
-enum { TILE = 128, THREADS = 384, STAGES = 5, CHUNK = 64, WALK_GROUP = 8 };
+enum { TILE = 128, THREADS = 384, STAGES = 5, CHUNK = 32, WALK_GROUP = 8 };
 enum { ROW_THREADS = 256, COLUMN_THREADS = 512, COLUMN_LINES = 32 };
 
-/* Of a line in a chunk: 64 high parts and 64 low ones. */
+/* Of a line in a chunk: 32 high parts and 32 low ones. */
 enum { CHUNK_BYTES = 4 * CHUNK };
 
-enum { SHARED_BYTES = 1024 + STAGES * 2 * TILE * CHUNK * 2 + TILE * TILE * 4 + 2 * STAGES * 8 };
+enum { SHARED_BYTES = 1024 + STAGES * 2 * TILE * CHUNK_BYTES + TILE * TILE * 4 + 2 * STAGES * 8 };
 
 /* From here on the bound of docs/numerics.md has room for the parts' own errors. */
 enum { LEAST_K = 32 };
@@ -80,7 +80,7 @@ static void share_out(const norma_problem *problem, split_native *native) {
     }
 }
 
-/* Lines of parts are multiples of 256 bytes, and so are whole tiles of scales. */
+/* Whole tiles of parts are multiples of 1024 bytes, and of scales multiples of 512. */
 static split_room room_at(const split_native *native, char *workspace) {
     char *const weight = workspace + native->most_rows * native->line_bytes;
     char *const scales = weight + native->most_columns * native->line_bytes;
@@ -126,7 +126,7 @@ static norma_status split(gpu_device *device, const split_native *native, norma_
 
 static norma_status encode(gpu_device *device, norma_tensor_map *map, const void *parts, int64_t lines, int64_t chunks) {
     const uint64_t sizes[2] = {(uint64_t)chunks * 2 * CHUNK, (uint64_t)lines}, bytes[1] = {(uint64_t)chunks * CHUNK_BYTES};
-    const uint32_t box[2] = {CHUNK, TILE}, steps[2] = {1, 1};
+    const uint32_t box[2] = {2 * CHUNK, TILE}, steps[2] = {1, 1};
     return GPU_CALL(device->driver, tensor_map_encode, map, GPU_TENSOR_F16, 2, (void *)(uintptr_t)parts, sizes, bytes, box,
                     steps, 0, GPU_SWIZZLE_128, GPU_PROMOTION_256, 0);
 }

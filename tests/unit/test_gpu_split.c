@@ -9,7 +9,7 @@
 
 enum { X = 4096, GAMMA = 8192, WEIGHT = 16384, BIAS = 20480, OUT = 24576, PART = 1024 }; /* GiB; PART: from part to part */
 
-enum { CHUNK = 64 };
+enum { CHUNK = 32 };
 
 static norma_context *context;
 
