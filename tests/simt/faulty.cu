@@ -2,7 +2,8 @@
  */
 #include "faulty.h"
 
-#include "../../kernels_cuda/platform.cuh"
+#include "../../kernels_cuda/platform_sm90.cuh"
+#include "../../kernels_cuda/platform_wgmma.cuh"
 
 /* Right: each wave hands its sum to the block. */
 NORMA_KERNEL(simt_right, simt_params, 64, 1) {
@@ -81,4 +82,46 @@ NORMA_KERNEL(simt_multiply, simt_params, 32, 1) {
 }
 NORMA_KERNEL(simt_multiply_transposed, simt_params, 32, 1) {
     multiply<true>(params);
+}
+
+/* The last two threads end a phase for which the others wait; with `missing` only one does. */
+template <bool missing>
+NORMA_DEVICE void end_phase(const simt_params &params) {
+    float *const value = (float *)(shared_memory() + 8);
+    const unsigned barrier = shared_address(shared_memory());
+    if (thread_id() == 0) barrier_init(barrier, 2);
+    block_sync();
+    if (thread_id() == 63) *value = 3.0f;
+    if (thread_id() >= (missing ? 63 : 62)) barrier_arrive(barrier);
+    barrier_wait(barrier, 0);
+    params.out[thread_id()] = *value;
+}
+
+NORMA_KERNEL(simt_phase, simt_params, 64, 1) {
+    end_phase<false>(params);
+}
+NORMA_KERNEL(simt_endless_phase, simt_params, 64, 1) {
+    end_phase<true>(params);
+}
+
+/* A warpgroup's x (64, 16) w (64, 16)^T: the first and the last value of each thread, before the wait and after it. */
+NORMA_KERNEL(simt_warpgroup, simt_params, 128, 1) {
+    unsigned char *const x = shared_memory(), *const w = x + 8192;
+    for (int i = thread_id(); i < 64 * 16; i += 128) {
+        const int place = i / 16 * 128 + i % 16 * 2, swizzled = place ^ (place >> 7 & 7) << 4;
+        *(f16 *)(x + swizzled) = from_float<f16>(params.in[i]);
+        *(f16 *)(w + swizzled) = from_float<f16>(params.in[64 * 16 + i]);
+    }
+    block_sync();
+    float c[32];
+    for (float &value : c) value = -1.0f;
+    const unsigned long long a = wgmma_k_major(shared_address(x)), b = wgmma_k_major(shared_address(w));
+    wgmma_begin();
+    wgmma<f16, 64, 0>::start(c, a, b);
+    wgmma<f16, 64, 0>::multiply(c, a, b);
+    wgmma_commit();
+    float *const out = params.out + 4 * thread_id();
+    out[0] = c[0], out[1] = c[31];
+    wgmma_wait<0>();
+    out[2] = c[0], out[3] = c[31];
 }

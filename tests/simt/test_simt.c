@@ -12,7 +12,7 @@
 #include "faulty.h"
 #include "simt_launch.h"
 
-static float out[256];
+static float out[512];
 
 static const char *launch(const char *name, unsigned blocks, unsigned threads, unsigned shared_bytes, const float *in) {
     const simt_kernel *kernel = simt_find(name);
@@ -153,6 +153,30 @@ static void matrix_steps_cut(void **state) {
     simt_set_units(SIMT_AMPERE);
 }
 
+static void a_phase_ends_when_all_have_come(void **state) {
+    (void)state;
+    assert_null(launch("simt_phase", 2, 64, 256, NULL));
+    for (int t = 0; t < 64; t++) assert_true(out[t] == 3);
+    expect_report("simt_endless_phase", "64 for a phase");
+}
+
+static void a_warpgroups_product_is_there_after_the_wait(void **state) {
+    (void)state;
+    static float in[2 * 64 * 16];
+    for (int i = 0; i < 2 * 64 * 16; i++) in[i] = (float)(i * 7 % 23 - 11);
+    assert_null(launch("simt_warpgroup", 1, 128, 16384, in));
+    for (int t = 0; t < 128; t++) {
+        const int row = t / 32 * 16 + t % 32 / 4, col = t % 4 * 2;
+        float first = 0, last = 0;
+        for (int k = 0; k < 16; k++) {
+            first += 2 * in[row * 16 + k] * in[(64 + col) * 16 + k];
+            last += 2 * in[(row + 8) * 16 + k] * in[(64 + 57 + col) * 16 + k];
+        }
+        assert_true(out[4 * t] == -1 && out[4 * t + 1] == -1);
+        assert_true(out[4 * t + 2] == first && out[4 * t + 3] == last);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_right_kernel_runs),
@@ -168,6 +192,8 @@ int main(void) {
         cmocka_unit_test(a_copy_is_there_after_the_wait),
         cmocka_unit_test(matrix_steps_multiply),
         cmocka_unit_test(matrix_steps_cut),
+        cmocka_unit_test(a_phase_ends_when_all_have_come),
+        cmocka_unit_test(a_warpgroups_product_is_there_after_the_wait),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
