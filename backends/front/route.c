@@ -29,9 +29,10 @@
 #define HOPPER_OUTPUTS (INT64_C(1) << 29)
 
 /* Splitting W costs as much whatever the rows, and tiles of 128 x 128 want a device filled. */
-#define SPLIT_ROWS    384
-#define SPLIT_COLUMNS 512
-#define SPLIT_K       256
+#define SPLIT_ROWS     256
+#define SPLIT_COLUMNS  512
+#define SPLIT_K        256
+#define SPLIT_MULTIPLY (INT64_C(1) << 29)
 
 typedef struct route_list {
     int count;
@@ -137,7 +138,8 @@ static bool split_takes(const norma_problem *problem, const norma_limits *limits
 }
 
 static bool split_is_ahead(const norma_problem *problem, int64_t rows) {
-    return rows >= SPLIT_ROWS && norma_problem_columns(problem) >= SPLIT_COLUMNS && problem->k >= SPLIT_K;
+    return rows >= SPLIT_ROWS && norma_problem_columns(problem) >= SPLIT_COLUMNS && problem->k >= SPLIT_K &&
+           multiplications(problem, rows) >= SPLIT_MULTIPLY;
 }
 
 static void add_gpu_rmsnorm_linear(route_list *list, const norma_problem *problem, int64_t rows,

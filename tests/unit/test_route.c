@@ -188,6 +188,8 @@ static void routes_of_a_gpu_with_wgmma(void **state) {
     tensor_mixed.part[0].weight.layout.dtype = NORMA_BF16;
     norma_problem tensor_narrow = tensor;
     tensor_narrow.part[0].n = 64;
+    norma_problem tensor_small = tensor;
+    tensor_small.k = tensor_small.part[0].n = 1024;
     norma_problem tensor_invariant = tensor;
     tensor_invariant.flags |= NORMA_BATCH_INVARIANT;
     norma_problem product = folded;
@@ -218,6 +220,10 @@ static void routes_of_a_gpu_with_wgmma(void **state) {
         {"fp32 by tensor cores", &tensor, 4096,
          "linear_split/norm pair/norm rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
         {"fp32 by tensor cores, few rows", &tensor, 48,
+         "pair/norm linear_split/norm rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
+        {"fp32 by tensor cores, 256 rows", &tensor, 256,
+         "linear_split/norm pair/norm rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
+        {"fp32 by tensor cores, 256 rows and little else", &tensor_small, 256,
          "pair/norm linear_split/norm rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
         {"fp32 by tensor cores, few columns", &tensor_narrow, 4096,
          "pair/norm linear_split/norm rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
