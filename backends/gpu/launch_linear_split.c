@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <stdlib.h>
 
+#include "../blas/matrices.h"
 #include "../dtype.h"
 #include "../front/step.h"
 #include "device.h"
@@ -225,12 +226,9 @@ static norma_status enqueue_matrix(gpu_device *device, const norma_launch *launc
 
 /* Whether the batches are one taller matrix. */
 static bool joined(const norma_problem *problem) {
-    bool all = problem->x.layout.batch_stride == problem->m * problem->x.layout.row_stride;
-    for (int p = 0; p < problem->parts; p++) {
-        const norma_layout *out = &problem->part[p].out.layout;
-        all = all && out->batch_stride == problem->m * out->row_stride;
-    }
-    return all || problem->batch == 1;
+    bool all = true;
+    for (int p = 0; p < problem->parts; p++) all = all && norma_blas_batches_join(problem, &problem->part[p]);
+    return all;
 }
 
 static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
