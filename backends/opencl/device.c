@@ -7,6 +7,9 @@
 #include "force.h"
 #include "opencl.h"
 
+/* Of cl_nv_device_attribute_query. */
+enum { COMPUTE_CAPABILITY_MAJOR = 0x4000, COMPUTE_CAPABILITY_MINOR = 0x4001 };
+
 /* No smaller than the last-level cache of any NVIDIA device so far. */
 #define NVIDIA_CACHE_BYTES ((cl_ulong)128 << 20)
 
@@ -90,6 +93,16 @@ static norma_status read_limits(opencl_device *device) {
         .opaque_buffers = true,
     };
     return NORMA_OK;
+}
+
+/* A driver that does not know the question leaves the device what it is without an answer. */
+static void read_capability(opencl_device *device) {
+    cl_uint major = 0, minor = 0;
+    device->is_sm90 =
+        device->is_nvidia &&
+        device->api->GetDeviceInfo(device->place.id, COMPUTE_CAPABILITY_MAJOR, sizeof major, &major, NULL) == CL_SUCCESS &&
+        device->api->GetDeviceInfo(device->place.id, COMPUTE_CAPABILITY_MINOR, sizeof minor, &minor, NULL) == CL_SUCCESS &&
+        major == 9 && minor == 0;
 }
 
 static norma_status read_platform(opencl_device *device) {
@@ -193,6 +206,7 @@ norma_status norma_opencl_open(const norma_open_desc *desc, norma_device **out_d
     if (!status) status = identify(device);
     if (!status) status = read_limits(device);
     if (!status) status = read_platform(device);
+    if (!status) read_capability(device);
     if (!status && !device->context) status = make_context(device);
     if (!status && !device->queue) status = make_queue(device);
     if (status) {

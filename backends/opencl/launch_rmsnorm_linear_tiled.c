@@ -1,5 +1,5 @@
 /* Launches rmsnorm_linear_tiled: one work-group to a tile. The shape follows from the device, and on NVIDIA's from the
- * dtypes too. The tile row is the one that the shapes call for, or, where the device's local memory or its work-groups are
+ * dtypes too: the matrix units of sm_90a, those of every device, or none. The tile row is the one that the shapes call for, or, where the device's local memory or its work-groups are
  * too small for that, the next one that fits; then the smallest in fewer threads; the shape for CPUs, which needs neither
  * local memory nor work-groups, comes last. A residual is not for
  * this kernel: the front adds it in a launch of its own. */
@@ -17,13 +17,20 @@ enum { LEAST_THREADS = 8 };
 typedef struct tiled_native {
     opencl_kernel *kernel;
     norma_tile tile;
-    bool along_k; /* matrix units: the arrangement of W */
+    bool along_k;          /* matrix units: the arrangement of W */
+    opencl_kernel *gather; /* and the kernel for operands that are not in chunks; NULL while there were none */
 } tiled_native;
+
+static bool uses_matrix(const norma_tile *tile) {
+    return tile->target == NORMA_TARGET_OPENCL_MATRIX || tile->target == NORMA_TARGET_OPENCL_SM90A ||
+           tile->target == NORMA_TARGET_OPENCL_NVIDIA;
+}
 
 /* Copies of a K step, and without matrix units the rows' rstd. */
 static int64_t local_bytes(const norma_tile *tile) {
     if (tile->target == NORMA_TARGET_OPENCL_CPU) return 0;
-    if (tile->target == NORMA_TARGET_OPENCL_MATRIX) return 2 * (int64_t)tile->stages * tile->bk * (tile->bm + tile->bn);
+    if (tile->target == NORMA_TARGET_OPENCL_NVIDIA) return 4 * (int64_t)tile->stages * tile->bk * (tile->bm + tile->bn);
+    if (uses_matrix(tile)) return 2 * (int64_t)tile->stages * tile->bk * (tile->bm + tile->bn);
     return 4 * ((int64_t)tile->stages * tile->bk * (tile->bm + tile->bn) + tile->bm);
 }
 
@@ -85,48 +92,58 @@ static bool suits_vectors(const norma_problem *problem) {
     return suits;
 }
 
-static norma_status enqueue_on(opencl_device *device, const tiled_native *native, const norma_problem *problem) {
+static norma_status enqueue_on(opencl_device *device, const tiled_native *native, const opencl_kernel *kernel,
+                               const norma_problem *problem) {
     norma_cl_linear params = norma_opencl_linear_params(problem);
     params.tile_rows = native->tile.bm;
     params.tile_columns = native->tile.bn;
-    params.vectors = native->tile.target == NORMA_TARGET_OPENCL_MATRIX ? norma_opencl_matrix_suits(problem, native->along_k)
-                                                                       : suits_vectors(problem);
+    params.vectors = suits_vectors(problem);
     norma_index n[NORMA_MAX_PARTS] = {0};
     for (int p = 0; p < params.parts; p++) n[p] = params.part[p].n;
     const int64_t tiles =
         norma_ceil_div(params.norm.rows, native->tile.bm) * norma_col_tiles(n, params.parts, native->tile.bn);
     opencl_argument arguments[OPENCL_LINEAR_ARGUMENTS];
     norma_opencl_linear_arguments(problem, &params, sizeof params, arguments);
-    return norma_opencl_enqueue(device, native->kernel, tiles, native->tile.threads, arguments, OPENCL_LINEAR_ARGUMENTS);
+    return norma_opencl_enqueue(device, kernel, tiles, native->tile.threads, arguments, OPENCL_LINEAR_ARGUMENTS);
 }
 
 static norma_status enqueue_trial(opencl_device *device, const void *native, const norma_problem *problem) {
-    return enqueue_on(device, native, problem);
+    return enqueue_on(device, native, ((const tiled_native *)native)->kernel, problem);
+}
+
+/* The kernel of matrix units from a tile row on, once it has shown that it works. */
+static norma_status find_matrix(opencl_device *device, const norma_problem *problem, const norma_tile *tile, bool gathers,
+                                tiled_native *native) {
+    char more[128];
+    native->along_k = problem->part[0].weight.layout.col_stride != 1;
+    snprintf(more, sizeof more, " -DNORMA_MATRIX -DFORM=%d%s%s%s%s", norma_opencl_matrix_form(problem),
+             tile->target == NORMA_TARGET_OPENCL_SM90A ? OPENCL_SM90A : "", native->along_k ? "" : " -DN_CONTIGUOUS",
+             gathers ? " -DNORMA_GATHER" : "", norma_opencl_matrix_folds(problem) ? " -DNORMA_FOLD" : "");
+    const norma_status status = find_from(device, problem, tile, more, native);
+    if (status) return status;
+    if (!native->kernel->works)
+        native->kernel->works = norma_opencl_matrix_works(device, problem, native->along_k, enqueue_trial, native);
+    if (native->kernel->works) return NORMA_OK;
+    return norma_fail(NORMA_ERROR_DEVICE, "%s computes wrong results on device %d", tile->name, device->base.index);
 }
 
 static norma_status prepare_matrix(opencl_device *device, const norma_problem *problem, norma_dtype dtype,
-                                   tiled_native *native) {
+                                   norma_target target, tiled_native *native) {
     const norma_shape shape = {.rows = norma_problem_tile_rows(problem, problem->batch * problem->m),
                                .k = problem->k,
                                .n = norma_problem_columns(problem),
                                .x_dtype = dtype,
                                .weight_dtype = dtype};
     norma_limits limits = device->base.limits;
-    limits.target = NORMA_TARGET_OPENCL_MATRIX;
+    limits.target = target;
     const char *reason;
     const norma_tile *tile = norma_tile_select(NORMA_KERNEL_RMSNORM_LINEAR_TILED, &shape, &limits, &reason);
-    char more[96];
-    native->along_k = problem->part[0].weight.layout.col_stride != 1;
-    snprintf(more, sizeof more, " -DNORMA_MATRIX -DFORM=%d%s", norma_opencl_matrix_form(problem),
-             native->along_k ? "" : " -DN_CONTIGUOUS");
-    const norma_status status = find_from(device, problem, tile, more, native);
-    if (status == NORMA_ERROR_UNSUPPORTED) return status;
-    if (!status &&
-        (native->kernel->works || norma_opencl_matrix_works(device, problem, native->along_k, enqueue_trial, native))) {
-        native->kernel->works = true;
-        return NORMA_OK;
-    }
-    return norma_opencl_matrix_give_up(device, tile->name);
+    const bool along_k = problem->part[0].weight.layout.col_stride != 1;
+    const bool gathers = !norma_opencl_matrix_suits(problem, along_k);
+    const norma_status status = find_matrix(device, problem, tile, gathers, native);
+    if (gathers) native->gather = native->kernel;
+    if (status && status != NORMA_ERROR_OUT_OF_MEMORY) return norma_opencl_matrix_give_up(device, tile);
+    return status;
 }
 
 static norma_status prepare(opencl_device *device, norma_launch *launch) {
@@ -136,8 +153,13 @@ static norma_status prepare(opencl_device *device, norma_launch *launch) {
     tiled_native *native = calloc(1, sizeof *native);
     if (!native) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a launch");
     launch->native = native;
-    const norma_dtype half = norma_opencl_matrix_dtype(device, problem);
-    norma_status status = half ? prepare_matrix(device, problem, half, native) : NORMA_ERROR_UNSUPPORTED;
+    const norma_dtype dtype = norma_opencl_matrix_dtype(device, problem);
+    const bool half = dtype == NORMA_F16 || dtype == NORMA_BF16;
+    norma_status status = NORMA_ERROR_UNSUPPORTED;
+    if (half && device->is_sm90 && !device->no_sm90a)
+        status = prepare_matrix(device, problem, dtype, NORMA_TARGET_OPENCL_SM90A, native);
+    if (dtype && status == NORMA_ERROR_UNSUPPORTED)
+        status = prepare_matrix(device, problem, dtype, half ? NORMA_TARGET_OPENCL_MATRIX : NORMA_TARGET_OPENCL_NVIDIA, native);
     if (status == NORMA_ERROR_UNSUPPORTED) status = find_from(device, problem, launch->tile, "", native);
     if (status == NORMA_ERROR_UNSUPPORTED && launch->tile->target == NORMA_TARGET_OPENCL_GPU)
         status = find_shrunk(device, problem, native);
@@ -147,7 +169,18 @@ static norma_status prepare(opencl_device *device, norma_launch *launch) {
 }
 
 static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
-    return enqueue_on(device, launch->native, launch->problem);
+    tiled_native *native = launch->native;
+    const norma_problem *problem = launch->problem;
+    if (!uses_matrix(&native->tile) || norma_opencl_matrix_suits(problem, native->along_k))
+        return enqueue_on(device, native, native->kernel, problem);
+    /* The plan's strides are those of chunks, but these tensors do not begin with one. */
+    if (!native->gather) {
+        tiled_native gathering = {0};
+        const norma_status status = find_matrix(device, problem, &native->tile, true, &gathering);
+        if (status) return status;
+        native->gather = gathering.kernel;
+    }
+    return enqueue_on(device, native, native->gather, problem);
 }
 
 const opencl_operation norma_opencl_rmsnorm_linear_tiled = {

@@ -7,13 +7,16 @@
 
 #include "../dtype.h"
 
-enum { M = 37, N = 70, K = 72 };
+/* Past this K fp32 outputs are summed piece by piece. */
+enum { CHAIN = 2048 };
+
+enum { M = 37, N = 70, K = 72, STRIDE = 72 };
 
 typedef struct trial {
-    uint16_t x[M * K];
-    uint16_t weight[N * K];
-    float gamma[K]; /* room for any dtype */
-    float out[M * N];
+    float x[M * K]; /* all of them with room for any dtype */
+    float weight[STRIDE * K];
+    float gamma[K];
+    float out[M * STRIDE];
 } trial;
 
 static int x_at(int i, int k) {
@@ -34,7 +37,7 @@ static void fill(trial *values, const norma_problem *problem, bool along_k) {
         if (gamma) norma_store(values->gamma, gamma, k, (float)gamma_at(k));
         for (int i = 0; i < M; i++) norma_store(values->x, dtype, i * K + k, (float)x_at(i, k));
         for (int n = 0; n < N; n++)
-            norma_store(values->weight, dtype, along_k ? n * K + k : k * N + n, (float)weight_at(k, n));
+            norma_store(values->weight, dtype, along_k ? n * K + k : k * STRIDE + n, (float)weight_at(k, n));
     }
 }
 
@@ -47,7 +50,7 @@ static bool is_right(const trial *values, const norma_problem *problem) {
             for (int k = 0; k < K; k++) sum += x_at(i, k) * weight_at(k, n) * (gamma ? gamma_at(k) : 1);
             float wanted;
             norma_store(&wanted, dtype, 0, (plain ? 1.0F : 0.5F) * (float)sum);
-            if (norma_load(values->out, dtype, i * N + n) != norma_load(&wanted, dtype, 0)) return false;
+            if (norma_load(values->out, dtype, i * STRIDE + n) != norma_load(&wanted, dtype, 0)) return false;
         }
     return true;
 }
@@ -62,9 +65,9 @@ static norma_problem problem_of(const norma_problem *like, cl_mem memory, bool a
     problem.x = (norma_tensor){{memory, offsetof(trial, x)}, norma_layout_strided(dtype, K, 1)};
     problem.part[0].n = N;
     problem.part[0].weight = (norma_tensor){{memory, offsetof(trial, weight)},
-                                            along_k ? norma_layout_transposed(dtype, K) : norma_layout_strided(dtype, N, 1)};
+                                            along_k ? norma_layout_transposed(dtype, K) : norma_layout_strided(dtype, STRIDE, 1)};
     problem.part[0].out =
-        (norma_tensor){{memory, offsetof(trial, out)}, norma_layout_strided(like->part[0].out.layout.dtype, N, 1)};
+        (norma_tensor){{memory, offsetof(trial, out)}, norma_layout_strided(like->part[0].out.layout.dtype, STRIDE, 1)};
     return problem;
 }
 
@@ -96,26 +99,38 @@ int norma_opencl_matrix_form(const norma_problem *problem) {
     if (problem->contract != NORMA_ROUND_DEFERRED) return FORM_EXACT;
     if (!norma_tensor_present(&problem->gamma)) return FORM_SQUARE;
     /* h * gamma may leave the range of fp16 where y does not. */
-    return problem->x.layout.dtype == NORMA_BF16 ? FORM_SCALE : FORM_EXACT;
+    return problem->x.layout.dtype == NORMA_F16 ? FORM_EXACT : FORM_SCALE;
 }
 
 norma_dtype norma_opencl_matrix_dtype(const opencl_device *device, const norma_problem *problem) {
     const norma_dtype dtype = problem->x.layout.dtype;
-    if (!device->is_nvidia || device->no_matrix || (dtype != NORMA_F16 && dtype != NORMA_BF16)) return NORMA_NONE;
+    if (!device->is_nvidia || (dtype == NORMA_F32 ? device->no_copies : device->no_matrix)) return NORMA_NONE;
     for (int p = 0; p < problem->parts; p++)
         if (problem->part[p].weight.layout.dtype != dtype) return NORMA_NONE;
     return dtype;
 }
 
-norma_status norma_opencl_matrix_give_up(opencl_device *device, const char *name) {
-    norma_log(&device->base.log, NORMA_LOG_WARN, "device %d of backend opencl: the matrix units are not used, because %s %s",
-              device->base.index, name, "does not build or does not compute right");
-    device->no_matrix = true;
-    return norma_fail(NORMA_ERROR_UNSUPPORTED, "%s does not work on device %d", name, device->base.index);
+bool norma_opencl_matrix_folds(const norma_problem *problem) {
+    bool any = false;
+    for (int p = 0; p < problem->parts; p++) any = any || problem->part[p].out.layout.dtype == NORMA_F32;
+    return any && problem->x.layout.dtype != NORMA_F32 && problem->k > CHAIN;
+}
+
+norma_status norma_opencl_matrix_give_up(opencl_device *device, const norma_tile *tile) {
+    norma_log(&device->base.log, NORMA_LOG_WARN, "device %d of backend opencl: %s and its like are not used: %s",
+              device->base.index, tile->name, norma_last_error());
+    if (tile->target == NORMA_TARGET_OPENCL_SM90A)
+        device->no_sm90a = true;
+    else if (tile->target == NORMA_TARGET_OPENCL_NVIDIA)
+        device->no_copies = true;
+    else
+        device->no_matrix = true;
+    return norma_fail(NORMA_ERROR_UNSUPPORTED, "%s does not work on device %d", tile->name, device->base.index);
 }
 
 static bool steps_by_chunks(const norma_tensor *tensor, int64_t stride) {
-    return (stride | tensor->layout.batch_stride) % 8 == 0 && tensor->buffer.offset_bytes % 16 == 0;
+    const int64_t values = 16 / (int64_t)norma_dtype_bytes(tensor->layout.dtype);
+    return (stride | tensor->layout.batch_stride) % values == 0 && tensor->buffer.offset_bytes % 16 == 0;
 }
 
 bool norma_opencl_matrix_suits(const norma_problem *problem, bool along_k) {

@@ -4,7 +4,7 @@
 
 #include "opencl.h"
 
-/* The one half dtype of x and all weights, if the device may have matrix units for it; else NORMA_NONE. */
+/* The one dtype of x and all weights, if the device may have matrix units for it, or asynchronous copies; else NORMA_NONE. */
 norma_dtype norma_opencl_matrix_dtype(const opencl_device *device, const norma_problem *problem);
 
 /* Whether x and the weights, K or N being contiguous, lie in aligned chunks of 16 bytes. */
@@ -20,7 +20,10 @@ typedef norma_status (*opencl_matrix_launch)(opencl_device *device, const void *
 bool norma_opencl_matrix_works(opencl_device *device, const norma_problem *problem, bool along_k,
                                opencl_matrix_launch launch, const void *user);
 
-/* No kernel of this device uses matrix units from now on; says why in the log, and refuses. */
-norma_status norma_opencl_matrix_give_up(opencl_device *device, const char *name);
+/* Whether such a kernel adds up K in pieces, because an fp32 output would show how matrix units round. */
+bool norma_opencl_matrix_folds(const norma_problem *problem);
+
+/* No kernel of this device uses the matrix units of the tile row's target from now on; says why in the log, and refuses. */
+norma_status norma_opencl_matrix_give_up(opencl_device *device, const norma_tile *tile);
 
 #endif

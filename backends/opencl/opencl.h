@@ -41,6 +41,7 @@ typedef struct opencl_device {
     cl_command_queue queue;
     bool is_cpu;
     bool is_nvidia;
+    bool is_sm90; /* of NVIDIA's compute capability 9.0 */
     bool rounds_divide; /* the device divides and takes roots correctly rounded, if asked to */
     bool has_own_cache; /* PoCL keeps what it compiles, and takes as long again to give a binary away */
     char identity[512]; /* names device and driver, for the cache of binaries */
@@ -51,6 +52,7 @@ typedef struct opencl_device {
 
     bool cache_is_bad;               /* and the log says so already */
     bool no_matrix;                  /* the matrix units were tried in vain */
+    bool no_sm90a, no_copies;        /* so were those of sm_90a, and asynchronous copies for fp32 */
     struct opencl_program *programs; /* built so far */
     opencl_kernel *kernels;
 } opencl_device;
@@ -81,6 +83,12 @@ norma_status norma_opencl_find_threads(opencl_device *device, const char *stem, 
 
 /* The most rows of rmsnorm_linear_skinny. */
 #define OPENCL_SKINNY_ROWS 16
+
+/* The option of programs that hold instructions of sm_90a. */
+#define OPENCL_SM90A " -DNORMA_SM90A"
+
+/* Builds a program with this option anew, now that the compiler has made sm_90's code of its source, and replaces it. */
+norma_status norma_opencl_uncover_sm90a(opencl_device *device, const char *stem, const char *options, cl_program *program);
 
 /* Frees every program. */
 void norma_opencl_unload(opencl_device *device);

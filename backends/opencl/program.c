@@ -102,7 +102,8 @@ static norma_status build(opencl_device *device, const char *stem, const char *o
     const opencl_cache_key key = {.identity = device->identity, .options = all, .stem = stem, .source = source->text};
     const bool caches = !device->has_own_cache || norma_option_text("NORMA_CACHE_DIR");
     if (caches && build_binary(device, &key, all, out_program)) return NORMA_OK;
-    const norma_status status = build_source(device, source, all, out_program);
+    norma_status status = build_source(device, source, all, out_program);
+    if (!status && strstr(all, OPENCL_SM90A)) status = norma_opencl_uncover_sm90a(device, stem, all, out_program);
     if (!status && caches) keep_binary(device, &key, *out_program);
     return status;
 }

@@ -18,6 +18,8 @@ typedef enum norma_target {
     NORMA_TARGET_OPENCL_CPU,
     NORMA_TARGET_OPENCL_GPU,
     NORMA_TARGET_OPENCL_MATRIX, /* NVIDIA's matrix units through OpenCL; chosen by backends/opencl */
+    NORMA_TARGET_OPENCL_SM90A,  /* the same, on the wgmma units of sm_90a */
+    NORMA_TARGET_OPENCL_NVIDIA, /* the same devices where x and W are fp32 */
     NORMA_TARGET_HIP,
     NORMA_TARGET_HIP_WAVE64, /* the same devices where x and W have one half dtype, by the size of their waves */
     NORMA_TARGET_HIP_WAVE32,
