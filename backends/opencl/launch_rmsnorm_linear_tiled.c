@@ -26,9 +26,10 @@ static bool uses_matrix(const norma_tile *tile) {
            tile->target == NORMA_TARGET_OPENCL_NVIDIA;
 }
 
-/* Copies of a K step, and without matrix units the rows' rstd. */
+/* Copies of a K step, and without matrix units the rows' rstd. NVIDIA's driver tells of 48 KB, and takes kernels that have
+ * all the local memory of sm_90: whether it does, their trial shows. */
 static int64_t local_bytes(const norma_tile *tile) {
-    if (tile->target == NORMA_TARGET_OPENCL_CPU) return 0;
+    if (tile->target == NORMA_TARGET_OPENCL_CPU || tile->target == NORMA_TARGET_OPENCL_SM90A) return 0;
     if (tile->target == NORMA_TARGET_OPENCL_NVIDIA) return 4 * (int64_t)tile->stages * tile->bk * (tile->bm + tile->bn);
     if (uses_matrix(tile)) return 2 * (int64_t)tile->stages * tile->bk * (tile->bm + tile->bn);
     return 4 * ((int64_t)tile->stages * tile->bk * (tile->bm + tile->bn) + tile->bm);
@@ -92,6 +93,19 @@ static bool suits_vectors(const norma_problem *problem) {
     return suits;
 }
 
+/* rmsnorm_rows, for nothing but rstd; `launches` or only finds the kernel. */
+static norma_status sum_rows(opencl_device *device, const norma_problem *problem, bool launches) {
+    norma_problem rows = *problem;
+    rows.op = NORMA_OP_RMSNORM;
+    rows.gamma = (norma_tensor){0};
+    rows.parts = rows.desc_parts = 0;
+    norma_launch launch = {.kernel = NORMA_KERNEL_RMSNORM_ROWS, .problem = &rows};
+    norma_status status = norma_opencl_prepare(&device->base, &launch);
+    if (!status && launches) status = norma_opencl_launch(&device->base, &launch);
+    norma_opencl_discard(&device->base, &launch);
+    return status;
+}
+
 static norma_status enqueue_on(opencl_device *device, const tiled_native *native, const opencl_kernel *kernel,
                                const norma_problem *problem) {
     norma_cl_linear params = norma_opencl_linear_params(problem);
@@ -107,8 +121,16 @@ static norma_status enqueue_on(opencl_device *device, const tiled_native *native
     return norma_opencl_enqueue(device, kernel, tiles, native->tile.threads, arguments, OPENCL_LINEAR_ARGUMENTS);
 }
 
+/* In the exact form `problem` has an rstd. */
+static norma_status enqueue_matrix(opencl_device *device, const tiled_native *native, const opencl_kernel *kernel,
+                                   const norma_problem *problem) {
+    const bool exact = norma_opencl_matrix_form(problem) == FORM_EXACT;
+    const norma_status status = exact ? sum_rows(device, problem, true) : NORMA_OK;
+    return status ? status : enqueue_on(device, native, kernel, problem);
+}
+
 static norma_status enqueue_trial(opencl_device *device, const void *native, const norma_problem *problem) {
-    return enqueue_on(device, native, ((const tiled_native *)native)->kernel, problem);
+    return enqueue_matrix(device, native, ((const tiled_native *)native)->kernel, problem);
 }
 
 /* The kernel of matrix units from a tile row on, once it has shown that it works. */
@@ -143,7 +165,12 @@ static norma_status prepare_matrix(opencl_device *device, const norma_problem *p
     const norma_status status = find_matrix(device, problem, tile, gathers, native);
     if (gathers) native->gather = native->kernel;
     if (status && status != NORMA_ERROR_OUT_OF_MEMORY) return norma_opencl_matrix_give_up(device, tile);
-    return status;
+    return status || norma_opencl_matrix_form(problem) != FORM_EXACT ? status : sum_rows(device, problem, false);
+}
+
+/* For rstd, in the exact form, if nobody else wants it. */
+static bool needs_workspace(const norma_problem *problem) {
+    return norma_opencl_matrix_form(problem) == FORM_EXACT && !norma_tensor_present(&problem->rstd);
 }
 
 static norma_status prepare(opencl_device *device, norma_launch *launch) {
@@ -160,6 +187,7 @@ static norma_status prepare(opencl_device *device, norma_launch *launch) {
         status = prepare_matrix(device, problem, dtype, NORMA_TARGET_OPENCL_SM90A, native);
     if (dtype && status == NORMA_ERROR_UNSUPPORTED)
         status = prepare_matrix(device, problem, dtype, half ? NORMA_TARGET_OPENCL_MATRIX : NORMA_TARGET_OPENCL_NVIDIA, native);
+    if (!status && needs_workspace(problem)) launch->workspace_bytes = (size_t)(problem->batch * problem->m) * sizeof(float);
     if (status == NORMA_ERROR_UNSUPPORTED) status = find_from(device, problem, launch->tile, "", native);
     if (status == NORMA_ERROR_UNSUPPORTED && launch->tile->target == NORMA_TARGET_OPENCL_GPU)
         status = find_shrunk(device, problem, native);
@@ -170,17 +198,22 @@ static norma_status prepare(opencl_device *device, norma_launch *launch) {
 
 static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
     tiled_native *native = launch->native;
-    const norma_problem *problem = launch->problem;
-    if (!uses_matrix(&native->tile) || norma_opencl_matrix_suits(problem, native->along_k))
-        return enqueue_on(device, native, native->kernel, problem);
+    if (!uses_matrix(&native->tile)) return enqueue_on(device, native, native->kernel, launch->problem);
+    norma_problem problem = *launch->problem;
+    if (needs_workspace(&problem)) {
+        problem.rstd = (norma_tensor){launch->workspace, norma_layout_strided(NORMA_F32, 1, 1)};
+        problem.rstd.layout.batch_stride = problem.m;
+    }
+    if (norma_opencl_matrix_suits(&problem, native->along_k))
+        return enqueue_matrix(device, native, native->kernel, &problem);
     /* The plan's strides are those of chunks, but these tensors do not begin with one. */
     if (!native->gather) {
         tiled_native gathering = {0};
-        const norma_status status = find_matrix(device, problem, &native->tile, true, &gathering);
+        const norma_status status = find_matrix(device, &problem, &native->tile, true, &gathering);
         if (status) return status;
         native->gather = gathering.kernel;
     }
-    return enqueue_on(device, native, native->gather, problem);
+    return enqueue_matrix(device, native, native->gather, &problem);
 }
 
 const opencl_operation norma_opencl_rmsnorm_linear_tiled = {

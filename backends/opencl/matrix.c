@@ -16,6 +16,7 @@ typedef struct trial {
     float x[M * K]; /* all of them with room for any dtype */
     float weight[STRIDE * K];
     float gamma[K];
+    float rstd[M];
     float out[M * STRIDE];
 } trial;
 
@@ -44,7 +45,8 @@ static void fill(trial *values, const norma_problem *problem, bool along_k) {
 static bool is_right(const trial *values, const norma_problem *problem) {
     const bool plain = norma_problem_is_plain(problem), gamma = norma_tensor_present(&problem->gamma);
     const norma_dtype dtype = problem->part[0].out.layout.dtype;
-    for (int i = 0; i < M; i++)
+    for (int i = 0; i < M; i++) {
+        if (!plain && values->rstd[i] != 0.5F) return false;
         for (int n = 0; n < N; n++) {
             int sum = 0;
             for (int k = 0; k < K; k++) sum += x_at(i, k) * weight_at(k, n) * (gamma ? gamma_at(k) : 1);
@@ -52,6 +54,7 @@ static bool is_right(const trial *values, const norma_problem *problem) {
             norma_store(&wanted, dtype, 0, (plain ? 1.0F : 0.5F) * (float)sum);
             if (norma_load(values->out, dtype, i * STRIDE + n) != norma_load(&wanted, dtype, 0)) return false;
         }
+    }
     return true;
 }
 
@@ -62,6 +65,8 @@ static norma_problem problem_of(const norma_problem *like, cl_mem memory, bool a
     if (norma_tensor_present(&like->gamma))
         problem.gamma =
             (norma_tensor){{memory, offsetof(trial, gamma)}, norma_layout_strided(like->gamma.layout.dtype, 0, 1)};
+    if (!norma_problem_is_plain(like))
+        problem.rstd = (norma_tensor){{memory, offsetof(trial, rstd)}, norma_layout_strided(NORMA_F32, 1, 1)};
     problem.x = (norma_tensor){{memory, offsetof(trial, x)}, norma_layout_strided(dtype, K, 1)};
     problem.part[0].n = N;
     problem.part[0].weight = (norma_tensor){{memory, offsetof(trial, weight)},
