@@ -22,6 +22,8 @@ static struct {
     cl_int platforms, devices, build, binary, create_buffer, enqueue; /* what these answer, if not CL_SUCCESS */
     size_t local_bytes, threads;                                      /* the device's limits, if not NO_LIMIT */
     int sources_built, binaries_built;                                /* counted */
+    const char *ptx;                                                  /* what a program's binary is, if not NULL */
+    char taken[256];                                                  /* the binary that was then made into a program */
 } faults;
 
 static const opencl_api *real;
@@ -45,12 +47,22 @@ static cl_int get_device_info(cl_device_id id, cl_device_info what, size_t bytes
 
 static cl_program create_with_binary(cl_context context, cl_uint count, const cl_device_id *ids, const size_t *bytes,
                                      const unsigned char **binaries, cl_int *status, cl_int *result) {
+    if (faults.ptx) snprintf(faults.taken, sizeof faults.taken, "%.*s", (int)*bytes, (const char *)*binaries);
     if (faults.binary) {
         *result = faults.binary;
         return NULL;
     }
     from_binary = real->CreateProgramWithBinary(context, count, ids, bytes, binaries, status, result);
     return from_binary;
+}
+
+static cl_int get_program_info(cl_program program, cl_program_info what, size_t bytes, void *value, size_t *needed) {
+    if (!faults.ptx) return real->GetProgramInfo(program, what, bytes, value, needed);
+    if (what == CL_PROGRAM_BINARY_SIZES)
+        *(size_t *)value = strlen(faults.ptx);
+    else
+        memcpy(*(char **)value, faults.ptx, strlen(faults.ptx));
+    return CL_SUCCESS;
 }
 
 static cl_int build_program(cl_program program, cl_uint count, const cl_device_id *ids, const char *options,
@@ -99,6 +111,7 @@ const opencl_api *__wrap_norma_opencl_load(char *why, size_t why_bytes) {
     altered.GetDeviceIDs = get_devices;
     altered.GetDeviceInfo = get_device_info;
     altered.CreateProgramWithBinary = create_with_binary;
+    altered.GetProgramInfo = get_program_info;
     altered.BuildProgram = build_program;
     altered.GetProgramBuildInfo = get_build_info;
     altered.CreateBuffer = create_buffer;
@@ -323,6 +336,35 @@ static void the_trial_tells_right_from_wrong(void **state) {
     norma_context_destroy(context);
 }
 
+/* ---- Instructions of sm_90a ---- */
+
+static void hidden_instructions_are_uncovered(void **state) {
+    (void)state;
+    static const struct {
+        const char *covered, *uncovered;
+    } rows[] = {
+        {".target sm_90, texmode\n\t//sm_90a a.b {%r1};\n//sm_90a c;// d\n",
+         ".target sm_90a, texmode\n\ta.b {%r1};\nc;// d\n"},
+        {".target sm_90a\n// .target sm_90\n", ".target sm_90a\n// .target sm_90\n"},
+        {"not PTX //sm_90a", ""},
+    };
+    norma_context *context = opened();
+    opencl_device *device = (opencl_device *)context->device;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        cl_int result;
+        cl_program program = real->CreateProgramWithSource(device->context, 1, (const char *[]){""}, NULL, &result);
+        assert_int_equal(result, CL_SUCCESS);
+        faults.ptx = rows[i].covered;
+        faults.binary = CL_INVALID_BINARY;
+        faults.taken[0] = '\0';
+        assert_int_equal(norma_opencl_uncover_sm90a(device, "product", "", &program), NORMA_ERROR_UNSUPPORTED);
+        assert_null(program);
+        assert_string_equal(faults.taken, rows[i].uncovered);
+    }
+    faults.ptx = NULL;
+    norma_context_destroy(context);
+}
+
 /* ---- The caller's handles ---- */
 
 typedef struct handles {
@@ -544,6 +586,7 @@ int main(void) {
         FAULT_TEST(a_lost_device_is_remembered),
         FAULT_TEST(small_devices_get_smaller_tiles),
         FAULT_TEST(the_trial_tells_right_from_wrong),
+        FAULT_TEST(hidden_instructions_are_uncovered),
         FAULT_TEST(the_callers_queue_context_and_device_are_used),
         FAULT_TEST(the_callers_memory_is_used),
         FAULT_TEST(handles_that_do_not_fit_are_refused),
