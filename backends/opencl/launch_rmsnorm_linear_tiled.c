@@ -1,8 +1,8 @@
 /* Launches rmsnorm_linear_tiled: one work-group to a tile. The shape follows from the device, and on NVIDIA's from the
- * dtypes too: the matrix units of sm_90a, those of every device, or none. The tile row is the one that the shapes call for, or, where the device's local memory or its work-groups are
- * too small for that, the next one that fits; then the smallest in fewer threads; the shape for CPUs, which needs neither
- * local memory nor work-groups, comes last. A residual is not for
- * this kernel: the front adds it in a launch of its own. */
+ * dtypes too: the matrix units of sm_90a, those of every device, or multiply-adds. The tile row is the one that the shapes
+ * call for, or, where the device's local memory or its work-groups are too small for that, the next one that fits; then the
+ * smallest in fewer threads; the shape for CPUs, which needs neither local memory nor work-groups, comes last. A residual is
+ * not for this kernel: the front adds it in a launch of its own. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -14,63 +14,63 @@ static const char stem[] = "rmsnorm_linear_tiled";
 /* The fewest that a tile's loads can be shared out to. */
 enum { LEAST_THREADS = 8 };
 
-typedef struct tiled_native {
+typedef struct tiled_kernel {
     opencl_kernel *kernel;
     norma_tile tile;
-    bool along_k;          /* matrix units: the arrangement of W */
-    opencl_kernel *gather; /* and the kernel for operands that are not in chunks; NULL while there were none */
-} tiled_native;
+} tiled_kernel;
 
-static bool uses_matrix(const norma_tile *tile) {
-    return tile->target == NORMA_TARGET_OPENCL_MATRIX || tile->target == NORMA_TARGET_OPENCL_SM90A ||
-           tile->target == NORMA_TARGET_OPENCL_NVIDIA;
-}
+/* `main` takes every operand, but in the shape for NVIDIA's those in chunks. `gather` then takes the others, once there were
+ * any. */
+typedef struct tiled_native {
+    tiled_kernel main, gather;
+    const norma_tile *nvidia; /* the tile row to begin with, in that shape; else NULL */
+} tiled_native;
 
 /* Copies of a K step, and without matrix units the rows' rstd. NVIDIA's driver tells of 48 KB, and takes kernels that have
  * all the local memory of sm_90: whether it does, their trial shows. */
 static int64_t local_bytes(const norma_tile *tile) {
     if (tile->target == NORMA_TARGET_OPENCL_CPU || tile->target == NORMA_TARGET_OPENCL_SM90A) return 0;
     if (tile->target == NORMA_TARGET_OPENCL_NVIDIA) return 4 * (int64_t)tile->stages * tile->bk * (tile->bm + tile->bn);
-    if (uses_matrix(tile)) return 2 * (int64_t)tile->stages * tile->bk * (tile->bm + tile->bn);
+    if (tile->target == NORMA_TARGET_OPENCL_MATRIX) return 2 * (int64_t)tile->stages * tile->bk * (tile->bm + tile->bn);
     return 4 * ((int64_t)tile->stages * tile->bk * (tile->bm + tile->bn) + tile->bm);
 }
 
 /* Builds a tile row's kernel; NORMA_ERROR_UNSUPPORTED if the device cannot run it. */
 static norma_status find(opencl_device *device, const norma_problem *problem, const norma_tile *tile, const char *more,
-                         tiled_native *native) {
+                         tiled_kernel *out_kernel) {
     const norma_limits *limits = &device->base.limits;
     const opencl_dtypes dtypes = norma_opencl_dtypes_of(problem);
     char options[192];
     if (local_bytes(tile) > limits->shared_bytes || tile->threads > limits->max_threads)
         return norma_fail(NORMA_ERROR_UNSUPPORTED, "device %d is too small for %s", device->base.index, tile->name);
-    native->tile = *tile;
-    if (tile->target == NORMA_TARGET_OPENCL_CPU) return norma_opencl_find_cpu(device, stem, dtypes, &native->kernel);
+    out_kernel->tile = *tile;
+    if (tile->target == NORMA_TARGET_OPENCL_CPU) return norma_opencl_find_cpu(device, stem, dtypes, &out_kernel->kernel);
     snprintf(options, sizeof options, "-DBM=%d -DBN=%d -DBK=%d -DTM=%d -DTN=%d -DTHREADS=%d -DSTAGES=%d%s", tile->bm,
              tile->bn, tile->bk, tile->tm, tile->tn, tile->threads, tile->stages, more);
-    const norma_status status = norma_opencl_find(device, stem, stem, dtypes, options, &native->kernel);
-    if (status || (size_t)tile->threads <= native->kernel->max_threads) return status;
+    const norma_status status = norma_opencl_find(device, stem, stem, dtypes, options, &out_kernel->kernel);
+    if (status || (size_t)tile->threads <= out_kernel->kernel->max_threads) return status;
     return norma_fail(NORMA_ERROR_UNSUPPORTED, "device %d runs work-groups of %zu of %s", device->base.index,
-                      native->kernel->max_threads, tile->name);
+                      out_kernel->kernel->max_threads, tile->name);
 }
 
 /* `tile`, or the next row of its target that the device can run. */
 static norma_status find_from(opencl_device *device, const norma_problem *problem, const norma_tile *tile, const char *more,
-                              tiled_native *native) {
+                              tiled_kernel *out_kernel) {
     norma_status status = NORMA_ERROR_UNSUPPORTED;
     for (const norma_tile *row = tile; status == NORMA_ERROR_UNSUPPORTED && row < norma_tiles + NORMA_TILE_COUNT &&
                                        row->target == tile->target && row->kernel == tile->kernel;
          row++)
-        status = find(device, problem, row, more, native);
+        status = find(device, problem, row, more, out_kernel);
     return status;
 }
 
 /* The smallest tile of GPUs, in as many threads, each with as many rows of it, as the device can run: some drivers allow a
  * kernel fewer than they allow the device. */
-static norma_status find_shrunk(opencl_device *device, const norma_problem *problem, tiled_native *native) {
+static norma_status find_shrunk(opencl_device *device, const norma_problem *problem, tiled_kernel *out_kernel) {
     norma_tile tile = norma_tiles[NORMA_TILE_opencl_gpu_tiny];
     norma_status status = NORMA_ERROR_UNSUPPORTED;
     for (; status == NORMA_ERROR_UNSUPPORTED && tile.threads >= LEAST_THREADS; tile.threads /= 2, tile.tm *= 2)
-        status = find(device, problem, &tile, "", native);
+        status = find(device, problem, &tile, "", out_kernel);
     return status;
 }
 
@@ -106,50 +106,45 @@ static norma_status sum_rows(opencl_device *device, const norma_problem *problem
     return status;
 }
 
-static norma_status enqueue_on(opencl_device *device, const tiled_native *native, const opencl_kernel *kernel,
-                               const norma_problem *problem) {
+static norma_status enqueue_on(opencl_device *device, const tiled_kernel *kernel, const norma_problem *problem) {
     norma_cl_linear params = norma_opencl_linear_params(problem);
-    params.tile_rows = native->tile.bm;
-    params.tile_columns = native->tile.bn;
+    params.tile_rows = kernel->tile.bm;
+    params.tile_columns = kernel->tile.bn;
     params.vectors = suits_vectors(problem);
     norma_index n[NORMA_MAX_PARTS] = {0};
     for (int p = 0; p < params.parts; p++) n[p] = params.part[p].n;
     const int64_t tiles =
-        norma_ceil_div(params.norm.rows, native->tile.bm) * norma_col_tiles(n, params.parts, native->tile.bn);
+        norma_ceil_div(params.norm.rows, kernel->tile.bm) * norma_col_tiles(n, params.parts, kernel->tile.bn);
     opencl_argument arguments[OPENCL_LINEAR_ARGUMENTS];
     norma_opencl_linear_arguments(problem, &params, sizeof params, arguments);
-    return norma_opencl_enqueue(device, kernel, tiles, native->tile.threads, arguments, OPENCL_LINEAR_ARGUMENTS);
+    return norma_opencl_enqueue(device, kernel->kernel, tiles, kernel->tile.threads, arguments, OPENCL_LINEAR_ARGUMENTS);
 }
 
 /* In the exact form `problem` has an rstd. */
-static norma_status enqueue_matrix(opencl_device *device, const tiled_native *native, const opencl_kernel *kernel,
-                                   const norma_problem *problem) {
+static norma_status enqueue_nvidia(opencl_device *device, const void *kernel, const norma_problem *problem) {
     const bool exact = norma_opencl_matrix_form(problem) == FORM_EXACT;
     const norma_status status = exact ? sum_rows(device, problem, true) : NORMA_OK;
-    return status ? status : enqueue_on(device, native, kernel, problem);
+    return status ? status : enqueue_on(device, kernel, problem);
 }
 
-static norma_status enqueue_trial(opencl_device *device, const void *native, const norma_problem *problem) {
-    return enqueue_matrix(device, native, ((const tiled_native *)native)->kernel, problem);
-}
-
-/* The kernel of matrix units from a tile row on, once it has shown that it works. */
-static norma_status find_matrix(opencl_device *device, const norma_problem *problem, const norma_tile *tile, bool gathers,
-                                tiled_native *native) {
+/* The kernel of a tile row for NVIDIA's, or of one after it, once it has shown that it works. */
+static norma_status find_nvidia(opencl_device *device, const norma_problem *problem, const norma_tile *tile, bool gathers,
+                                tiled_kernel *out_kernel) {
+    const bool along_k = norma_opencl_matrix_along_k(problem);
     char more[128];
-    native->along_k = problem->part[0].weight.layout.col_stride != 1;
     snprintf(more, sizeof more, " -DNORMA_MATRIX -DFORM=%d%s%s%s%s", norma_opencl_matrix_form(problem),
-             tile->target == NORMA_TARGET_OPENCL_SM90A ? OPENCL_SM90A : "", native->along_k ? "" : " -DN_CONTIGUOUS",
+             tile->target == NORMA_TARGET_OPENCL_SM90A ? OPENCL_SM90A : "", along_k ? "" : " -DN_CONTIGUOUS",
              gathers ? " -DNORMA_GATHER" : "", norma_opencl_matrix_folds(problem) ? " -DNORMA_FOLD" : "");
-    const norma_status status = find_from(device, problem, tile, more, native);
+    const norma_status status = find_from(device, problem, tile, more, out_kernel);
     if (status) return status;
-    if (!native->kernel->works)
-        native->kernel->works = norma_opencl_matrix_works(device, problem, native->along_k, enqueue_trial, native);
-    if (native->kernel->works) return NORMA_OK;
-    return norma_fail(NORMA_ERROR_DEVICE, "%s computes wrong results on device %d", tile->name, device->base.index);
+    opencl_kernel *const kernel = out_kernel->kernel;
+    if (!kernel->works) kernel->works = norma_opencl_matrix_works(device, problem, along_k, enqueue_nvidia, out_kernel);
+    if (kernel->works) return NORMA_OK;
+    out_kernel->kernel = NULL;
+    return norma_fail(NORMA_ERROR_DEVICE, "%s does not compute right on device %d", tile->name, device->base.index);
 }
 
-static norma_status prepare_matrix(opencl_device *device, const norma_problem *problem, norma_dtype dtype,
+static norma_status prepare_nvidia(opencl_device *device, const norma_problem *problem, norma_dtype dtype,
                                    norma_target target, tiled_native *native) {
     const norma_shape shape = {.rows = norma_problem_tile_rows(problem, problem->batch * problem->m),
                                .k = problem->k,
@@ -159,12 +154,13 @@ static norma_status prepare_matrix(opencl_device *device, const norma_problem *p
     norma_limits limits = device->base.limits;
     limits.target = target;
     const char *reason;
-    const norma_tile *tile = norma_tile_select(NORMA_KERNEL_RMSNORM_LINEAR_TILED, &shape, &limits, &reason);
-    const bool along_k = problem->part[0].weight.layout.col_stride != 1;
-    const bool gathers = !norma_opencl_matrix_suits(problem, along_k);
-    const norma_status status = find_matrix(device, problem, tile, gathers, native);
-    if (gathers) native->gather = native->kernel;
-    if (status && status != NORMA_ERROR_OUT_OF_MEMORY) return norma_opencl_matrix_give_up(device, tile);
+    native->nvidia = norma_tile_select(NORMA_KERNEL_RMSNORM_LINEAR_TILED, &shape, &limits, &reason);
+    const bool gathers = !norma_opencl_matrix_suits(problem);
+    norma_status status = find_nvidia(device, problem, native->nvidia, gathers, gathers ? &native->gather : &native->main);
+    if (status && status != NORMA_ERROR_OUT_OF_MEMORY) {
+        status = norma_opencl_matrix_give_up(device, native->nvidia);
+        native->nvidia = NULL;
+    }
     return status || norma_opencl_matrix_form(problem) != FORM_EXACT ? status : sum_rows(device, problem, false);
 }
 
@@ -182,38 +178,33 @@ static norma_status prepare(opencl_device *device, norma_launch *launch) {
     launch->native = native;
     const norma_dtype dtype = norma_opencl_matrix_dtype(device, problem);
     const bool half = dtype == NORMA_F16 || dtype == NORMA_BF16;
+    const norma_target any = half ? NORMA_TARGET_OPENCL_MATRIX : NORMA_TARGET_OPENCL_NVIDIA;
     norma_status status = NORMA_ERROR_UNSUPPORTED;
     if (half && device->is_sm90 && !device->no_sm90a)
-        status = prepare_matrix(device, problem, dtype, NORMA_TARGET_OPENCL_SM90A, native);
-    if (dtype && status == NORMA_ERROR_UNSUPPORTED)
-        status = prepare_matrix(device, problem, dtype, half ? NORMA_TARGET_OPENCL_MATRIX : NORMA_TARGET_OPENCL_NVIDIA, native);
+        status = prepare_nvidia(device, problem, dtype, NORMA_TARGET_OPENCL_SM90A, native);
+    if (dtype && status == NORMA_ERROR_UNSUPPORTED) status = prepare_nvidia(device, problem, dtype, any, native);
     if (!status && needs_workspace(problem)) launch->workspace_bytes = (size_t)(problem->batch * problem->m) * sizeof(float);
-    if (status == NORMA_ERROR_UNSUPPORTED) status = find_from(device, problem, launch->tile, "", native);
+    if (status == NORMA_ERROR_UNSUPPORTED) status = find_from(device, problem, launch->tile, "", &native->main);
     if (status == NORMA_ERROR_UNSUPPORTED && launch->tile->target == NORMA_TARGET_OPENCL_GPU)
-        status = find_shrunk(device, problem, native);
+        status = find_shrunk(device, problem, &native->main);
     if (status == NORMA_ERROR_UNSUPPORTED)
-        status = find(device, problem, &norma_tiles[NORMA_TILE_opencl_cpu_small], "", native);
+        status = find(device, problem, &norma_tiles[NORMA_TILE_opencl_cpu_small], "", &native->main);
     return status;
 }
 
+/* The plan's strides may be those of chunks, and these tensors yet not begin with one. */
 static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
     tiled_native *native = launch->native;
-    if (!uses_matrix(&native->tile)) return enqueue_on(device, native, native->kernel, launch->problem);
+    if (!native->nvidia) return enqueue_on(device, &native->main, launch->problem);
     norma_problem problem = *launch->problem;
     if (needs_workspace(&problem)) {
         problem.rstd = (norma_tensor){launch->workspace, norma_layout_strided(NORMA_F32, 1, 1)};
         problem.rstd.layout.batch_stride = problem.m;
     }
-    if (norma_opencl_matrix_suits(&problem, native->along_k))
-        return enqueue_matrix(device, native, native->kernel, &problem);
-    /* The plan's strides are those of chunks, but these tensors do not begin with one. */
-    if (!native->gather) {
-        tiled_native gathering = {0};
-        const norma_status status = find_matrix(device, &problem, &native->tile, true, &gathering);
-        if (status) return status;
-        native->gather = gathering.kernel;
-    }
-    return enqueue_matrix(device, native, native->gather, &problem);
+    const bool gathers = !norma_opencl_matrix_suits(&problem);
+    tiled_kernel *const kernel = gathers ? &native->gather : &native->main;
+    const norma_status status = kernel->kernel ? NORMA_OK : find_nvidia(device, &problem, native->nvidia, gathers, kernel);
+    return status ? status : enqueue_nvidia(device, kernel, &problem);
 }
 
 const opencl_operation norma_opencl_rmsnorm_linear_tiled = {

@@ -1,4 +1,4 @@
-/* NVIDIA's matrix units, by inline PTX that its OpenCL compiler takes: a kernel that uses them is built for that vendor
+/* NVIDIA's own instructions, by inline PTX that its OpenCL compiler takes: a kernel that uses them is built for that vendor
  * alone, and used only after it has computed a small problem to the bit. The problem has edges in every direction, and rows
  * of +-2, whose rstd is 1/2 exactly where eps is tiny. */
 #include "matrix.h"
@@ -69,8 +69,9 @@ static norma_problem problem_of(const norma_problem *like, cl_mem memory, bool a
         problem.rstd = (norma_tensor){{memory, offsetof(trial, rstd)}, norma_layout_strided(NORMA_F32, 1, 1)};
     problem.x = (norma_tensor){{memory, offsetof(trial, x)}, norma_layout_strided(dtype, K, 1)};
     problem.part[0].n = N;
-    problem.part[0].weight = (norma_tensor){{memory, offsetof(trial, weight)},
-                                            along_k ? norma_layout_transposed(dtype, K) : norma_layout_strided(dtype, STRIDE, 1)};
+    problem.part[0].weight =
+        (norma_tensor){{memory, offsetof(trial, weight)},
+                       along_k ? norma_layout_transposed(dtype, K) : norma_layout_strided(dtype, STRIDE, 1)};
     problem.part[0].out =
         (norma_tensor){{memory, offsetof(trial, out)}, norma_layout_strided(like->part[0].out.layout.dtype, STRIDE, 1)};
     return problem;
@@ -138,7 +139,12 @@ static bool steps_by_chunks(const norma_tensor *tensor, int64_t stride) {
     return (stride | tensor->layout.batch_stride) % values == 0 && tensor->buffer.offset_bytes % 16 == 0;
 }
 
-bool norma_opencl_matrix_suits(const norma_problem *problem, bool along_k) {
+bool norma_opencl_matrix_along_k(const norma_problem *problem) {
+    return problem->part[0].weight.layout.col_stride != 1;
+}
+
+bool norma_opencl_matrix_suits(const norma_problem *problem) {
+    const bool along_k = norma_opencl_matrix_along_k(problem);
     if (problem->x.layout.col_stride != 1 || !steps_by_chunks(&problem->x, problem->x.layout.row_stride)) return false;
     for (int p = 0; p < problem->parts; p++) {
         const norma_layout *weight = &problem->part[p].weight.layout;

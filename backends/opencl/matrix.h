@@ -1,14 +1,18 @@
-/* When NVIDIA's matrix units serve a problem, and whether a kernel that uses them works on this device. */
+/* When kernels of NVIDIA's own instructions serve a problem, and whether such a kernel works on this device. */
 #ifndef NORMA_OPENCL_MATRIX_H
 #define NORMA_OPENCL_MATRIX_H
 
 #include "opencl.h"
 
-/* The one dtype of x and all weights, if the device may have matrix units for it, or asynchronous copies; else NORMA_NONE. */
+/* The one dtype of x and all weights, if the device may have matrix units for it, or asynchronous copies; else NORMA_NONE.
+ */
 norma_dtype norma_opencl_matrix_dtype(const opencl_device *device, const norma_problem *problem);
 
-/* Whether x and the weights, K or N being contiguous, lie in aligned chunks of 16 bytes. */
-bool norma_opencl_matrix_suits(const norma_problem *problem, bool along_k);
+/* Whether W is contiguous along K, or taken so; else along N. */
+bool norma_opencl_matrix_along_k(const norma_problem *problem);
+
+/* Whether x and the weights lie in aligned chunks of 16 bytes. */
+bool norma_opencl_matrix_suits(const norma_problem *problem);
 
 /* What such a kernel does to x, of params.clh. */
 int norma_opencl_matrix_form(const norma_problem *problem);

@@ -48,8 +48,7 @@ static cl_program build(opencl_device *device, const char *ptx, const char *opti
     cl_program program =
         device->api->CreateProgramWithBinary(device->context, 1, &device->place.id, &bytes, binaries, &status, &result);
     if (result != CL_SUCCESS) return NULL;
-    if (status == CL_SUCCESS &&
-        device->api->BuildProgram(program, 1, &device->place.id, options, NULL, NULL) == CL_SUCCESS)
+    if (status == CL_SUCCESS && device->api->BuildProgram(program, 1, &device->place.id, options, NULL, NULL) == CL_SUCCESS)
         return program;
     device->api->ReleaseProgram(program);
     return NULL;
