@@ -19,9 +19,9 @@
  *   5 scale      rstd from the sums; acc * rstd + bias
  *   6 store      round once and write the part's output
  *
- * The exact contracts need rstd before they round, so there a first sweep over the tile's rows computes it, or a launch of
- * rmsnorm_rows before, and step 3 rounds y. The walk comes in shapes, of which the build options name one: for CPUs
- * (NORMA_CPU), for GPUs, and for NVIDIA's, by its instructions (NORMA_MATRIX). */
+ * The exact contracts need rstd before they round, so there a first sweep over the tile's rows computes it, and step 3
+ * rounds y. The walk comes in shapes, of which the build options name one: for CPUs (NORMA_CPU), for GPUs, and for NVIDIA's,
+ * by its own instructions (NORMA_MATRIX), where another launch does step 3 for all tiles of a row. */
 #if defined(NORMA_CPU)
 #include "tiled_cpu.clh"
 #elif defined(NORMA_MATRIX)

@@ -14,6 +14,9 @@ static const char stem[] = "rmsnorm_linear_tiled";
 /* The fewest that a tile's loads can be shared out to. */
 enum { LEAST_THREADS = 8 };
 
+/* Rows of y that a launch keeps at a time, in bytes. */
+enum { Y_BYTES = 128 << 20 };
+
 typedef struct tiled_kernel {
     opencl_kernel *kernel;
     norma_tile tile;
@@ -93,17 +96,64 @@ static bool suits_vectors(const norma_problem *problem) {
     return suits;
 }
 
-/* rmsnorm_rows, for nothing but rstd; `launches` or only finds the kernel. */
-static norma_status sum_rows(opencl_device *device, const norma_problem *problem, bool launches) {
+/* ---- The shape for NVIDIA's: rmsnorm_rows leaves rstd or y, and a product follows ---- */
+
+/* Rows of y begin with a chunk of 16 bytes. */
+static norma_tensor y_of(const norma_problem *problem, norma_buffer workspace) {
+    const norma_dtype dtype = problem->x.layout.dtype;
+    const int64_t values = 16 / (int64_t)norma_dtype_bytes(dtype), stride = norma_ceil_div(problem->k, values) * values;
+    norma_tensor y = {workspace, norma_layout_strided(dtype, stride, 1)};
+    y.layout.batch_stride = problem->m * stride;
+    return y;
+}
+
+static norma_tensor rstd_of(const norma_problem *problem, norma_buffer workspace) {
+    if (norma_tensor_present(&problem->rstd)) return problem->rstd;
+    norma_tensor rstd = {workspace, norma_layout_strided(NORMA_F32, 1, 1)};
+    rstd.layout.batch_stride = problem->m;
+    return rstd;
+}
+
+static norma_problem product_of(const norma_problem *problem, norma_buffer workspace) {
+    norma_problem product = *problem;
+    switch (norma_opencl_matrix_form(problem)) {
+    case FORM_PLAIN: break;
+    case FORM_SQUARE: product.rstd = rstd_of(problem, workspace); break;
+    default:
+        product.op = NORMA_OP_LINEAR;
+        product.x = y_of(problem, workspace);
+        product.gamma = product.rstd = (norma_tensor){0};
+    }
+    return product;
+}
+
+/* What goes before; `launches`, or only finds the kernel. */
+static norma_status norm_rows(opencl_device *device, const norma_problem *problem, norma_buffer workspace, bool launches) {
+    const int form = norma_opencl_matrix_form(problem);
+    if (form == FORM_PLAIN) return NORMA_OK;
     norma_problem rows = *problem;
     rows.op = NORMA_OP_RMSNORM;
-    rows.gamma = (norma_tensor){0};
     rows.parts = rows.desc_parts = 0;
+    rows.out = form == FORM_SQUARE ? (norma_tensor){0} : y_of(problem, workspace);
+    if (form == FORM_SQUARE) rows.rstd = rstd_of(problem, workspace);
     norma_launch launch = {.kernel = NORMA_KERNEL_RMSNORM_ROWS, .problem = &rows};
     norma_status status = norma_opencl_prepare(&device->base, &launch);
     if (!status && launches) status = norma_opencl_launch(&device->base, &launch);
     norma_opencl_discard(&device->base, &launch);
     return status;
+}
+
+/* What the launch needs for that, and how many rows it then takes at a time. */
+static void size_workspace(norma_launch *launch) {
+    const norma_problem *problem = launch->problem;
+    const int64_t rows = problem->batch * problem->m;
+    const int form = norma_opencl_matrix_form(problem);
+    if (form == FORM_SQUARE && !norma_tensor_present(&problem->rstd)) launch->workspace_bytes = (size_t)rows * sizeof(float);
+    if (form != FORM_EXACT) return;
+    const norma_layout y = y_of(problem, (norma_buffer){0}).layout;
+    const int64_t row_bytes = y.row_stride * (int64_t)norma_dtype_bytes(y.dtype);
+    launch->max_rows = norma_ceil_div(Y_BYTES, row_bytes);
+    launch->workspace_bytes = (size_t)(norma_index_min(rows, launch->max_rows) * row_bytes);
 }
 
 static norma_status enqueue_on(opencl_device *device, const tiled_kernel *kernel, const norma_problem *problem) {
@@ -120,25 +170,24 @@ static norma_status enqueue_on(opencl_device *device, const tiled_kernel *kernel
     return norma_opencl_enqueue(device, kernel->kernel, tiles, kernel->tile.threads, arguments, OPENCL_LINEAR_ARGUMENTS);
 }
 
-/* In the exact form `problem` has an rstd. */
-static norma_status enqueue_nvidia(opencl_device *device, const void *kernel, const norma_problem *problem) {
-    const bool exact = norma_opencl_matrix_form(problem) == FORM_EXACT;
-    const norma_status status = exact ? sum_rows(device, problem, true) : NORMA_OK;
+/* A trial of sums that are scaled finds rstd itself. */
+static norma_status enqueue_trial(opencl_device *device, const void *kernel, const norma_problem *problem) {
+    const norma_status status = norm_rows(device, problem, problem->rstd.buffer, true);
     return status ? status : enqueue_on(device, kernel, problem);
 }
 
-/* The kernel of a tile row for NVIDIA's, or of one after it, once it has shown that it works. */
-static norma_status find_nvidia(opencl_device *device, const norma_problem *problem, const norma_tile *tile, bool gathers,
+/* The kernel of a tile row for NVIDIA's, or of one after it, for such a product, once it has shown that it works. */
+static norma_status find_nvidia(opencl_device *device, const norma_problem *product, const norma_tile *tile, bool gathers,
                                 tiled_kernel *out_kernel) {
-    const bool along_k = norma_opencl_matrix_along_k(problem);
+    const bool along_k = norma_opencl_matrix_along_k(product);
     char more[128];
-    snprintf(more, sizeof more, " -DNORMA_MATRIX -DFORM=%d%s%s%s%s", norma_opencl_matrix_form(problem),
+    snprintf(more, sizeof more, " -DNORMA_MATRIX%s%s%s%s%s", norma_problem_is_plain(product) ? "" : " -DNORMA_SCALE",
              tile->target == NORMA_TARGET_OPENCL_SM90A ? OPENCL_SM90A : "", along_k ? "" : " -DN_CONTIGUOUS",
-             gathers ? " -DNORMA_GATHER" : "", norma_opencl_matrix_folds(problem) ? " -DNORMA_FOLD" : "");
-    const norma_status status = find_from(device, problem, tile, more, out_kernel);
+             gathers ? " -DNORMA_GATHER" : "", norma_opencl_matrix_folds(product) ? " -DNORMA_FOLD" : "");
+    const norma_status status = find_from(device, product, tile, more, out_kernel);
     if (status) return status;
     opencl_kernel *const kernel = out_kernel->kernel;
-    if (!kernel->works) kernel->works = norma_opencl_matrix_works(device, problem, along_k, enqueue_nvidia, out_kernel);
+    if (!kernel->works) kernel->works = norma_opencl_matrix_works(device, product, along_k, enqueue_trial, out_kernel);
     if (kernel->works) return NORMA_OK;
     out_kernel->kernel = NULL;
     return norma_fail(NORMA_ERROR_DEVICE, "%s does not compute right on device %d", tile->name, device->base.index);
@@ -151,22 +200,30 @@ static norma_status prepare_nvidia(opencl_device *device, const norma_problem *p
                                .n = norma_problem_columns(problem),
                                .x_dtype = dtype,
                                .weight_dtype = dtype};
+    const norma_problem product = product_of(problem, (norma_buffer){0});
     norma_limits limits = device->base.limits;
     limits.target = target;
     const char *reason;
     native->nvidia = norma_tile_select(NORMA_KERNEL_RMSNORM_LINEAR_TILED, &shape, &limits, &reason);
-    const bool gathers = !norma_opencl_matrix_suits(problem);
-    norma_status status = find_nvidia(device, problem, native->nvidia, gathers, gathers ? &native->gather : &native->main);
-    if (status && status != NORMA_ERROR_OUT_OF_MEMORY) {
-        status = norma_opencl_matrix_give_up(device, native->nvidia);
-        native->nvidia = NULL;
-    }
-    return status || norma_opencl_matrix_form(problem) != FORM_EXACT ? status : sum_rows(device, problem, false);
+    const bool gathers = !norma_opencl_matrix_suits(&product);
+    const norma_status status =
+        find_nvidia(device, &product, native->nvidia, gathers, gathers ? &native->gather : &native->main);
+    if (!status) return norm_rows(device, problem, (norma_buffer){0}, false);
+    if (status == NORMA_ERROR_OUT_OF_MEMORY) return status;
+    const norma_tile *const tile = native->nvidia;
+    native->nvidia = NULL;
+    return norma_opencl_matrix_give_up(device, tile);
 }
 
-/* For rstd, in the exact form, if nobody else wants it. */
-static bool needs_workspace(const norma_problem *problem) {
-    return norma_opencl_matrix_form(problem) == FORM_EXACT && !norma_tensor_present(&problem->rstd);
+/* The plan's strides may be those of chunks, and these tensors yet not begin with one. */
+static norma_status enqueue_nvidia(opencl_device *device, tiled_native *native, const norma_problem *problem,
+                                   norma_buffer workspace) {
+    const norma_problem product = product_of(problem, workspace);
+    const bool gathers = !norma_opencl_matrix_suits(&product);
+    tiled_kernel *const kernel = gathers ? &native->gather : &native->main;
+    norma_status status = kernel->kernel ? NORMA_OK : find_nvidia(device, &product, native->nvidia, gathers, kernel);
+    if (!status) status = norm_rows(device, problem, workspace, true);
+    return status ? status : enqueue_on(device, kernel, &product);
 }
 
 static norma_status prepare(opencl_device *device, norma_launch *launch) {
@@ -183,7 +240,7 @@ static norma_status prepare(opencl_device *device, norma_launch *launch) {
     if (half && device->is_sm90 && !device->no_sm90a)
         status = prepare_nvidia(device, problem, dtype, NORMA_TARGET_OPENCL_SM90A, native);
     if (dtype && status == NORMA_ERROR_UNSUPPORTED) status = prepare_nvidia(device, problem, dtype, any, native);
-    if (!status && needs_workspace(problem)) launch->workspace_bytes = (size_t)(problem->batch * problem->m) * sizeof(float);
+    if (!status) size_workspace(launch);
     if (status == NORMA_ERROR_UNSUPPORTED) status = find_from(device, problem, launch->tile, "", &native->main);
     if (status == NORMA_ERROR_UNSUPPORTED && launch->tile->target == NORMA_TARGET_OPENCL_GPU)
         status = find_shrunk(device, problem, &native->main);
@@ -192,19 +249,10 @@ static norma_status prepare(opencl_device *device, norma_launch *launch) {
     return status;
 }
 
-/* The plan's strides may be those of chunks, and these tensors yet not begin with one. */
 static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
     tiled_native *native = launch->native;
-    if (!native->nvidia) return enqueue_on(device, &native->main, launch->problem);
-    norma_problem problem = *launch->problem;
-    if (needs_workspace(&problem)) {
-        problem.rstd = (norma_tensor){launch->workspace, norma_layout_strided(NORMA_F32, 1, 1)};
-        problem.rstd.layout.batch_stride = problem.m;
-    }
-    const bool gathers = !norma_opencl_matrix_suits(&problem);
-    tiled_kernel *const kernel = gathers ? &native->gather : &native->main;
-    const norma_status status = kernel->kernel ? NORMA_OK : find_nvidia(device, &problem, native->nvidia, gathers, kernel);
-    return status ? status : enqueue_nvidia(device, kernel, &problem);
+    if (native->nvidia) return enqueue_nvidia(device, native, launch->problem, launch->workspace);
+    return enqueue_on(device, &native->main, launch->problem);
 }
 
 const opencl_operation norma_opencl_rmsnorm_linear_tiled = {

@@ -102,10 +102,8 @@ bool norma_opencl_matrix_works(opencl_device *device, const norma_problem *like,
 
 int norma_opencl_matrix_form(const norma_problem *problem) {
     if (norma_problem_is_plain(problem)) return FORM_PLAIN;
-    if (problem->contract != NORMA_ROUND_DEFERRED) return FORM_EXACT;
-    if (!norma_tensor_present(&problem->gamma)) return FORM_SQUARE;
-    /* h * gamma may leave the range of fp16 where y does not. */
-    return problem->x.layout.dtype == NORMA_F16 ? FORM_EXACT : FORM_SCALE;
+    const bool deferred = problem->contract == NORMA_ROUND_DEFERRED && !norma_tensor_present(&problem->gamma);
+    return deferred ? FORM_SQUARE : FORM_EXACT;
 }
 
 norma_dtype norma_opencl_matrix_dtype(const opencl_device *device, const norma_problem *problem) {

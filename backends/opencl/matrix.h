@@ -14,7 +14,7 @@ bool norma_opencl_matrix_along_k(const norma_problem *problem);
 /* Whether x and the weights lie in aligned chunks of 16 bytes. */
 bool norma_opencl_matrix_suits(const norma_problem *problem);
 
-/* What such a kernel does to x, of params.clh. */
+/* What x needs before such a kernel multiplies it, of params.clh: nothing; FORM_SQUARE, rstd for the sums; FORM_EXACT, y. */
 int norma_opencl_matrix_form(const norma_problem *problem);
 
 /* Enqueues the kernel under test on a problem. */
