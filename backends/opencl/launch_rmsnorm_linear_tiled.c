@@ -17,6 +17,9 @@ enum { LEAST_THREADS = 8 };
 /* Rows of y that a launch keeps at a time, in bytes. */
 enum { Y_BYTES = 128 << 20 };
 
+/* Past this K matrix units' sums for fp32 outputs are made in pieces (CHAIN of tiled_matrix.clh). */
+enum { CHAIN_K = 2048 };
+
 typedef struct tiled_kernel {
     opencl_kernel *kernel;
     norma_tile tile;
@@ -98,6 +101,39 @@ static bool suits_vectors(const norma_problem *problem) {
 
 /* ---- The shape for NVIDIA's: rmsnorm_rows leaves rstd or y, and a product follows ---- */
 
+/* What x needs before the product: nothing; FORM_SQUARE, rstd for the sums; FORM_EXACT, y. */
+static int form_of(const norma_problem *problem) {
+    if (norma_problem_is_plain(problem)) return FORM_PLAIN;
+    const bool scales_sums = problem->contract == NORMA_ROUND_DEFERRED && !norma_tensor_present(&problem->gamma);
+    return scales_sums ? FORM_SQUARE : FORM_EXACT;
+}
+
+static bool folds(const norma_problem *problem) {
+    bool any = false;
+    for (int p = 0; p < problem->parts; p++) any = any || problem->part[p].out.layout.dtype == NORMA_F32;
+    return any && problem->x.layout.dtype != NORMA_F32 && problem->k > CHAIN_K;
+}
+
+/* Whether W is contiguous along K, or taken so; else along N. */
+static bool is_along_k(const norma_problem *problem) {
+    return problem->part[0].weight.layout.col_stride != 1;
+}
+
+static bool is_fp32(const norma_problem *problem) {
+    bool all = problem->x.layout.dtype == NORMA_F32;
+    for (int p = 0; p < problem->parts; p++) all = all && problem->part[p].weight.layout.dtype == NORMA_F32;
+    return all;
+}
+
+/* No more kernels of this tile row's target; says why in the log, and refuses. */
+static norma_status give_up(opencl_device *device, const norma_tile *tile) {
+    if (tile->target == NORMA_TARGET_OPENCL_MATRIX) return norma_opencl_matrix_give_up(device, tile->name);
+    *(tile->target == NORMA_TARGET_OPENCL_SM90A ? &device->no_sm90a : &device->no_copies) = true;
+    norma_log(&device->base.log, NORMA_LOG_WARN, "device %d of backend opencl: %s and its like are not used: %s",
+              device->base.index, tile->name, norma_last_error());
+    return norma_fail(NORMA_ERROR_UNSUPPORTED, "%s does not work on device %d", tile->name, device->base.index);
+}
+
 /* Rows of y begin with a chunk of 16 bytes. */
 static norma_tensor y_of(const norma_problem *problem, norma_buffer workspace) {
     const norma_dtype dtype = problem->x.layout.dtype;
@@ -116,7 +152,7 @@ static norma_tensor rstd_of(const norma_problem *problem, norma_buffer workspace
 
 static norma_problem product_of(const norma_problem *problem, norma_buffer workspace) {
     norma_problem product = *problem;
-    switch (norma_opencl_matrix_form(problem)) {
+    switch (form_of(problem)) {
     case FORM_PLAIN: break;
     case FORM_SQUARE: product.rstd = rstd_of(problem, workspace); break;
     default:
@@ -129,7 +165,7 @@ static norma_problem product_of(const norma_problem *problem, norma_buffer works
 
 /* What goes before; `launches`, or only finds the kernel. */
 static norma_status norm_rows(opencl_device *device, const norma_problem *problem, norma_buffer workspace, bool launches) {
-    const int form = norma_opencl_matrix_form(problem);
+    const int form = form_of(problem);
     if (form == FORM_PLAIN) return NORMA_OK;
     norma_problem rows = *problem;
     rows.op = NORMA_OP_RMSNORM;
@@ -147,7 +183,7 @@ static norma_status norm_rows(opencl_device *device, const norma_problem *proble
 static void size_workspace(norma_launch *launch) {
     const norma_problem *problem = launch->problem;
     const int64_t rows = problem->batch * problem->m;
-    const int form = norma_opencl_matrix_form(problem);
+    const int form = form_of(problem);
     if (form == FORM_SQUARE && !norma_tensor_present(&problem->rstd)) launch->workspace_bytes = (size_t)rows * sizeof(float);
     if (form != FORM_EXACT) return;
     const norma_layout y = y_of(problem, (norma_buffer){0}).layout;
@@ -179,11 +215,11 @@ static norma_status enqueue_trial(opencl_device *device, const void *kernel, con
 /* The kernel of a tile row for NVIDIA's, or of one after it, for such a product, once it has shown that it works. */
 static norma_status find_nvidia(opencl_device *device, const norma_problem *product, const norma_tile *tile, bool gathers,
                                 tiled_kernel *out_kernel) {
-    const bool along_k = norma_opencl_matrix_along_k(product);
+    const bool along_k = is_along_k(product);
     char more[128];
     snprintf(more, sizeof more, " -DNORMA_MATRIX%s%s%s%s%s", norma_problem_is_plain(product) ? "" : " -DNORMA_SCALE",
              tile->target == NORMA_TARGET_OPENCL_SM90A ? OPENCL_SM90A : "", along_k ? "" : " -DN_CONTIGUOUS",
-             gathers ? " -DNORMA_GATHER" : "", norma_opencl_matrix_folds(product) ? " -DNORMA_FOLD" : "");
+             gathers ? " -DNORMA_GATHER" : "", folds(product) ? " -DNORMA_FOLD" : "");
     const norma_status status = find_from(device, product, tile, more, out_kernel);
     if (status) return status;
     opencl_kernel *const kernel = out_kernel->kernel;
@@ -193,33 +229,33 @@ static norma_status find_nvidia(opencl_device *device, const norma_problem *prod
     return norma_fail(NORMA_ERROR_DEVICE, "%s does not compute right on device %d", tile->name, device->base.index);
 }
 
-static norma_status prepare_nvidia(opencl_device *device, const norma_problem *problem, norma_dtype dtype,
-                                   norma_target target, tiled_native *native) {
+static norma_status prepare_nvidia(opencl_device *device, const norma_problem *problem, norma_target target,
+                                   tiled_native *native) {
     const norma_shape shape = {.rows = norma_problem_tile_rows(problem, problem->batch * problem->m),
                                .k = problem->k,
                                .n = norma_problem_columns(problem),
-                               .x_dtype = dtype,
-                               .weight_dtype = dtype};
+                               .x_dtype = problem->x.layout.dtype,
+                               .weight_dtype = problem->part[0].weight.layout.dtype};
     const norma_problem product = product_of(problem, (norma_buffer){0});
     norma_limits limits = device->base.limits;
     limits.target = target;
     const char *reason;
     native->nvidia = norma_tile_select(NORMA_KERNEL_RMSNORM_LINEAR_TILED, &shape, &limits, &reason);
-    const bool gathers = !norma_opencl_matrix_suits(&product);
+    const bool gathers = !norma_opencl_matrix_suits(&product, is_along_k(&product));
     const norma_status status =
         find_nvidia(device, &product, native->nvidia, gathers, gathers ? &native->gather : &native->main);
     if (!status) return norm_rows(device, problem, (norma_buffer){0}, false);
     if (status == NORMA_ERROR_OUT_OF_MEMORY) return status;
     const norma_tile *const tile = native->nvidia;
     native->nvidia = NULL;
-    return norma_opencl_matrix_give_up(device, tile);
+    return give_up(device, tile);
 }
 
 /* The plan's strides may be those of chunks, and these tensors yet not begin with one. */
 static norma_status enqueue_nvidia(opencl_device *device, tiled_native *native, const norma_problem *problem,
                                    norma_buffer workspace) {
     const norma_problem product = product_of(problem, workspace);
-    const bool gathers = !norma_opencl_matrix_suits(&product);
+    const bool gathers = !norma_opencl_matrix_suits(&product, is_along_k(&product));
     tiled_kernel *const kernel = gathers ? &native->gather : &native->main;
     norma_status status = kernel->kernel ? NORMA_OK : find_nvidia(device, &product, native->nvidia, gathers, kernel);
     if (!status) status = norm_rows(device, problem, workspace, true);
@@ -233,13 +269,13 @@ static norma_status prepare(opencl_device *device, norma_launch *launch) {
     tiled_native *native = calloc(1, sizeof *native);
     if (!native) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a launch");
     launch->native = native;
-    const norma_dtype dtype = norma_opencl_matrix_dtype(device, problem);
-    const bool half = dtype == NORMA_F16 || dtype == NORMA_BF16;
-    const norma_target any = half ? NORMA_TARGET_OPENCL_MATRIX : NORMA_TARGET_OPENCL_NVIDIA;
+    const bool half = norma_opencl_matrix_dtype(device, problem), fp32 = device->is_nvidia && is_fp32(problem);
     norma_status status = NORMA_ERROR_UNSUPPORTED;
     if (half && device->is_sm90 && !device->no_sm90a)
-        status = prepare_nvidia(device, problem, dtype, NORMA_TARGET_OPENCL_SM90A, native);
-    if (dtype && status == NORMA_ERROR_UNSUPPORTED) status = prepare_nvidia(device, problem, dtype, any, native);
+        status = prepare_nvidia(device, problem, NORMA_TARGET_OPENCL_SM90A, native);
+    if (half && status == NORMA_ERROR_UNSUPPORTED)
+        status = prepare_nvidia(device, problem, NORMA_TARGET_OPENCL_MATRIX, native);
+    if (fp32 && !device->no_copies) status = prepare_nvidia(device, problem, NORMA_TARGET_OPENCL_NVIDIA, native);
     if (!status) size_workspace(launch);
     if (status == NORMA_ERROR_UNSUPPORTED) status = find_from(device, problem, launch->tile, "", &native->main);
     if (status == NORMA_ERROR_UNSUPPORTED && launch->tile->target == NORMA_TARGET_OPENCL_GPU)

@@ -1,4 +1,4 @@
-/* NVIDIA's own instructions, by inline PTX that its OpenCL compiler takes: a kernel that uses them is built for that vendor
+/* NVIDIA's matrix units, by inline PTX that its OpenCL compiler takes: a kernel that uses them is built for that vendor
  * alone, and used only after it has computed a small problem to the bit. The problem has edges in every direction, and rows
  * of +-2, whose rstd is 1/2 exactly where eps is tiny. */
 #include "matrix.h"
@@ -7,13 +7,10 @@
 
 #include "../dtype.h"
 
-/* Past this K fp32 outputs are summed piece by piece. */
-enum { CHAIN = 2048 };
-
 enum { M = 37, N = 70, K = 72, STRIDE = 72 };
 
 typedef struct trial {
-    float x[M * K]; /* all of them with room for any dtype */
+    float x[M * K]; /* all have room for any dtype */
     float weight[STRIDE * K];
     float gamma[K];
     float rstd[M];
@@ -45,8 +42,7 @@ static void fill(trial *values, const norma_problem *problem, bool along_k) {
 static bool is_right(const trial *values, const norma_problem *problem) {
     const bool plain = norma_problem_is_plain(problem), gamma = norma_tensor_present(&problem->gamma);
     const norma_dtype dtype = problem->part[0].out.layout.dtype;
-    for (int i = 0; i < M; i++) {
-        if (!plain && values->rstd[i] != 0.5F) return false;
+    for (int i = 0; i < M; i++)
         for (int n = 0; n < N; n++) {
             int sum = 0;
             for (int k = 0; k < K; k++) sum += x_at(i, k) * weight_at(k, n) * (gamma ? gamma_at(k) : 1);
@@ -54,7 +50,6 @@ static bool is_right(const trial *values, const norma_problem *problem) {
             norma_store(&wanted, dtype, 0, (plain ? 1.0F : 0.5F) * (float)sum);
             if (norma_load(values->out, dtype, i * STRIDE + n) != norma_load(&wanted, dtype, 0)) return false;
         }
-    }
     return true;
 }
 
@@ -65,7 +60,7 @@ static norma_problem problem_of(const norma_problem *like, cl_mem memory, bool a
     if (norma_tensor_present(&like->gamma))
         problem.gamma =
             (norma_tensor){{memory, offsetof(trial, gamma)}, norma_layout_strided(like->gamma.layout.dtype, 0, 1)};
-    if (!norma_problem_is_plain(like))
+    if (norma_tensor_present(&like->rstd))
         problem.rstd = (norma_tensor){{memory, offsetof(trial, rstd)}, norma_layout_strided(NORMA_F32, 1, 1)};
     problem.x = (norma_tensor){{memory, offsetof(trial, x)}, norma_layout_strided(dtype, K, 1)};
     problem.part[0].n = N;
@@ -102,34 +97,25 @@ bool norma_opencl_matrix_works(opencl_device *device, const norma_problem *like,
 
 int norma_opencl_matrix_form(const norma_problem *problem) {
     if (norma_problem_is_plain(problem)) return FORM_PLAIN;
-    const bool deferred = problem->contract == NORMA_ROUND_DEFERRED && !norma_tensor_present(&problem->gamma);
-    return deferred ? FORM_SQUARE : FORM_EXACT;
+    if (problem->contract != NORMA_ROUND_DEFERRED) return FORM_EXACT;
+    if (!norma_tensor_present(&problem->gamma)) return FORM_SQUARE;
+    /* h * gamma may leave the range of fp16 where y does not. */
+    return problem->x.layout.dtype == NORMA_BF16 ? FORM_SCALE : FORM_EXACT;
 }
 
 norma_dtype norma_opencl_matrix_dtype(const opencl_device *device, const norma_problem *problem) {
     const norma_dtype dtype = problem->x.layout.dtype;
-    if (!device->is_nvidia || (dtype == NORMA_F32 ? device->no_copies : device->no_matrix)) return NORMA_NONE;
+    if (!device->is_nvidia || device->no_matrix || (dtype != NORMA_F16 && dtype != NORMA_BF16)) return NORMA_NONE;
     for (int p = 0; p < problem->parts; p++)
         if (problem->part[p].weight.layout.dtype != dtype) return NORMA_NONE;
     return dtype;
 }
 
-bool norma_opencl_matrix_folds(const norma_problem *problem) {
-    bool any = false;
-    for (int p = 0; p < problem->parts; p++) any = any || problem->part[p].out.layout.dtype == NORMA_F32;
-    return any && problem->x.layout.dtype != NORMA_F32 && problem->k > CHAIN;
-}
-
-norma_status norma_opencl_matrix_give_up(opencl_device *device, const norma_tile *tile) {
-    norma_log(&device->base.log, NORMA_LOG_WARN, "device %d of backend opencl: %s and its like are not used: %s",
-              device->base.index, tile->name, norma_last_error());
-    if (tile->target == NORMA_TARGET_OPENCL_SM90A)
-        device->no_sm90a = true;
-    else if (tile->target == NORMA_TARGET_OPENCL_NVIDIA)
-        device->no_copies = true;
-    else
-        device->no_matrix = true;
-    return norma_fail(NORMA_ERROR_UNSUPPORTED, "%s does not work on device %d", tile->name, device->base.index);
+norma_status norma_opencl_matrix_give_up(opencl_device *device, const char *name) {
+    norma_log(&device->base.log, NORMA_LOG_WARN, "device %d of backend opencl: the matrix units are not used, because %s %s",
+              device->base.index, name, "does not build or does not compute right");
+    device->no_matrix = true;
+    return norma_fail(NORMA_ERROR_UNSUPPORTED, "%s does not work on device %d", name, device->base.index);
 }
 
 static bool steps_by_chunks(const norma_tensor *tensor, int64_t stride) {
@@ -137,12 +123,7 @@ static bool steps_by_chunks(const norma_tensor *tensor, int64_t stride) {
     return (stride | tensor->layout.batch_stride) % values == 0 && tensor->buffer.offset_bytes % 16 == 0;
 }
 
-bool norma_opencl_matrix_along_k(const norma_problem *problem) {
-    return problem->part[0].weight.layout.col_stride != 1;
-}
-
-bool norma_opencl_matrix_suits(const norma_problem *problem) {
-    const bool along_k = norma_opencl_matrix_along_k(problem);
+bool norma_opencl_matrix_suits(const norma_problem *problem, bool along_k) {
     if (problem->x.layout.col_stride != 1 || !steps_by_chunks(&problem->x, problem->x.layout.row_stride)) return false;
     for (int p = 0; p < problem->parts; p++) {
         const norma_layout *weight = &problem->part[p].weight.layout;
