@@ -98,11 +98,10 @@ static norma_status read_limits(opencl_device *device) {
 /* A driver that does not know the question leaves the device what it is without an answer. */
 static void read_capability(opencl_device *device) {
     cl_uint major = 0, minor = 0;
-    device->is_sm90 =
-        device->is_nvidia &&
-        device->api->GetDeviceInfo(device->place.id, COMPUTE_CAPABILITY_MAJOR, sizeof major, &major, NULL) == CL_SUCCESS &&
-        device->api->GetDeviceInfo(device->place.id, COMPUTE_CAPABILITY_MINOR, sizeof minor, &minor, NULL) == CL_SUCCESS &&
-        major == 9 && minor == 0;
+    if (!device->is_nvidia) return;
+    if (device->api->GetDeviceInfo(device->place.id, COMPUTE_CAPABILITY_MAJOR, sizeof major, &major, NULL) == CL_SUCCESS &&
+        device->api->GetDeviceInfo(device->place.id, COMPUTE_CAPABILITY_MINOR, sizeof minor, &minor, NULL) == CL_SUCCESS)
+        device->capability = (int)(major * 10 + minor);
 }
 
 static norma_status read_platform(opencl_device *device) {

@@ -269,9 +269,9 @@ static norma_status prepare(opencl_device *device, norma_launch *launch) {
     tiled_native *native = calloc(1, sizeof *native);
     if (!native) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a launch");
     launch->native = native;
-    const bool half = norma_opencl_matrix_dtype(device, problem), fp32 = device->is_nvidia && is_fp32(problem);
+    const bool half = norma_opencl_matrix_dtype(device, problem), fp32 = device->capability >= 80 && is_fp32(problem);
     norma_status status = NORMA_ERROR_UNSUPPORTED;
-    if (half && device->is_sm90 && !device->no_sm90a)
+    if (half && device->capability == 90 && !device->no_sm90a)
         status = prepare_nvidia(device, problem, NORMA_TARGET_OPENCL_SM90A, native);
     if (half && status == NORMA_ERROR_UNSUPPORTED)
         status = prepare_nvidia(device, problem, NORMA_TARGET_OPENCL_MATRIX, native);

@@ -105,7 +105,7 @@ int norma_opencl_matrix_form(const norma_problem *problem) {
 
 norma_dtype norma_opencl_matrix_dtype(const opencl_device *device, const norma_problem *problem) {
     const norma_dtype dtype = problem->x.layout.dtype;
-    if (!device->is_nvidia || device->no_matrix || (dtype != NORMA_F16 && dtype != NORMA_BF16)) return NORMA_NONE;
+    if (device->capability < 80 || device->no_matrix || (dtype != NORMA_F16 && dtype != NORMA_BF16)) return NORMA_NONE;
     for (int p = 0; p < problem->parts; p++)
         if (problem->part[p].weight.layout.dtype != dtype) return NORMA_NONE;
     return dtype;

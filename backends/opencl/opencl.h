@@ -41,7 +41,7 @@ typedef struct opencl_device {
     cl_command_queue queue;
     bool is_cpu;
     bool is_nvidia;
-    bool is_sm90;       /* of NVIDIA's compute capability 9.0 */
+    int capability;     /* NVIDIA's compute capability, times ten; 0 elsewhere */
     bool rounds_divide; /* the device divides and takes roots correctly rounded, if asked to */
     bool has_own_cache; /* PoCL keeps what it compiles, and takes as long again to give a binary away */
     char identity[512]; /* names device and driver, for the cache of binaries */
