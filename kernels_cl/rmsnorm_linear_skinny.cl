@@ -11,6 +11,8 @@
  * Steps, by the names of tile_index.h: 1 place  2 load  3 square  4 multiply  5 scale  6 store. */
 #if defined(NORMA_CPU)
 #include "skinny_cpu.clh"
+#elif defined(NORMA_MATRIX)
+#include "skinny_matrix.clh"
 #else
 #include "skinny_gpu.clh"
 #endif

@@ -1,21 +1,33 @@
-/* Launches rmsnorm_linear_skinny: which shape of it, and how many columns a work-group takes. A residual is not for this
- * kernel: the front adds it in a launch of its own. */
+/* Launches rmsnorm_linear_skinny: which shape of it, and how many columns a work-group takes. Where NVIDIA's matrix units
+ * serve a problem, operands that lie as they want them go to their kernel, others to the one for any GPU. A residual is not
+ * for this kernel: the front adds it in a launch of its own. */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "../dtype.h"
-#include "opencl.h"
+#include "matrix.h"
 
 enum {
     CPU_COLUMNS = 64, /* of a work-item, at most */
     CPU_UNIT_ITEMS = 4,
     GPU_COLUMNS = 4,
-    GPU_THREADS = 128
+    GPU_THREADS = 128,
+    WAVE = 32,
+    MATRIX_WAVES = 16, /* of a unit */
+    MATRIX_STEP_K = 32,
+    MATRIX_STEPS = 8, /* of a wave */
+    MATRIX_SHORT_K = 2048,
+    MATRIX_ROWS = 8, /* of an operand of the matrix units */
+    TRIAL_SPLIT_ROWS = 4
 };
+
+static const char stem[] = "rmsnorm_linear_skinny";
 
 typedef struct skinny_native {
     opencl_kernel *kernel;
     int columns, threads;
+    opencl_kernel *matrix; /* NULL if the problem is not for it */
+    int matrix_threads, matrix_rows;
 } skinny_native;
 
 /* Columns for each work-item, so that every unit has a few of them. */
@@ -27,7 +39,6 @@ static int cpu_columns(const opencl_device *device, const norma_problem *problem
 }
 
 static norma_status find(opencl_device *device, const norma_problem *problem, skinny_native *native) {
-    static const char stem[] = "rmsnorm_linear_skinny";
     const opencl_dtypes dtypes = norma_opencl_dtypes_of(problem);
     char options[64];
     native->columns = cpu_columns(device, problem);
@@ -39,18 +50,6 @@ static norma_status find(opencl_device *device, const norma_problem *problem, sk
     native->columns = GPU_COLUMNS;
     snprintf(options, sizeof options, " -DROWS=%d -DCOLUMNS=%d", rows, GPU_COLUMNS);
     return norma_opencl_find_threads(device, stem, dtypes, options, GPU_THREADS, &native->kernel, &native->threads);
-}
-
-static norma_status prepare(opencl_device *device, norma_launch *launch) {
-    const norma_problem *problem = launch->problem;
-    if (norma_tensor_present(&problem->residual))
-        return norma_fail(NORMA_ERROR_UNSUPPORTED, "rmsnorm_linear_skinny takes no residual");
-    if (problem->batch * problem->m > OPENCL_SKINNY_ROWS)
-        return norma_fail(NORMA_ERROR_UNSUPPORTED, "rmsnorm_linear_skinny takes up to %d rows", OPENCL_SKINNY_ROWS);
-    skinny_native *native = calloc(1, sizeof *native);
-    if (!native) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a launch");
-    launch->native = native;
-    return find(device, problem, native);
 }
 
 static bool is_vector(const norma_problem *problem, const norma_tensor *tensor, int64_t across, int64_t along) {
@@ -72,9 +71,86 @@ static bool suits_vectors(const norma_problem *problem) {
     return suits;
 }
 
+/* ---- Matrix units ---- */
+
+static norma_status enqueue_matrix(opencl_device *device, const skinny_native *native, const norma_problem *problem) {
+    const norma_cl_linear params = norma_opencl_linear_params(problem);
+    opencl_argument arguments[OPENCL_LINEAR_ARGUMENTS];
+    norma_opencl_linear_arguments(problem, &params, sizeof params, arguments);
+    const int64_t groups = (int64_t)device->base.limits.units * (MATRIX_WAVES * WAVE / native->matrix_threads);
+    return norma_opencl_enqueue(device, native->matrix, norma_index_min(groups, norma_problem_columns(problem)),
+                                native->matrix_threads, arguments, OPENCL_LINEAR_ARGUMENTS);
+}
+
+static void move_rows(norma_tensor *tensor, int64_t rows) {
+    tensor->buffer.offset_bytes += (size_t)(rows * tensor->layout.row_stride) * norma_dtype_bytes(tensor->layout.dtype);
+}
+
+/* The trial has more rows than the kernel takes: some at a time, first as many as leave room for low halves. */
+static norma_status enqueue_trial(opencl_device *device, const void *user, const norma_problem *problem) {
+    const skinny_native *native = user;
+    norma_problem piece = *problem;
+    int64_t left = problem->m, rows = TRIAL_SPLIT_ROWS;
+    norma_status status = NORMA_OK;
+    for (; !status && left > 0; left -= piece.m, rows = native->matrix_rows) {
+        piece.m = norma_index_min(rows, left);
+        status = enqueue_matrix(device, native, &piece);
+        move_rows(&piece.x, piece.m);
+        move_rows(&piece.part[0].out, piece.m);
+    }
+    return status;
+}
+
+/* Wherever its tensors begin. */
+static bool may_suit_matrix(const opencl_device *device, const norma_problem *problem) {
+    norma_problem aligned = *problem;
+    aligned.x.buffer.offset_bytes = 0;
+    for (int p = 0; p < problem->parts; p++) aligned.part[p].weight.buffer.offset_bytes = 0;
+    return norma_opencl_matrix_dtype(device, problem) && norma_opencl_matrix_suits(&aligned, true) && problem->k % 8 == 0 &&
+           problem->k <= INT32_MAX / 64 && norma_problem_columns(problem) <= INT32_MAX / 64;
+}
+
+static norma_status find_matrix(opencl_device *device, const norma_problem *problem, skinny_native *native) {
+    const int fragments = problem->batch * problem->m > MATRIX_ROWS ? 2 : 1;
+    const int64_t all = norma_ceil_div(problem->k, MATRIX_STEP_K);
+    const int steps = problem->k < MATRIX_SHORT_K ? MATRIX_STEPS / 2 : MATRIX_STEPS;
+    const int64_t phases = norma_ceil_div(all, (int64_t)steps * MATRIX_WAVES);
+    char options[128];
+    native->matrix_rows = MATRIX_ROWS * fragments;
+    native->matrix_threads = (int)norma_ceil_div(all, steps * phases) * WAVE;
+    if (native->matrix_threads > device->base.limits.max_threads) return NORMA_ERROR_UNSUPPORTED;
+    snprintf(options, sizeof options, "-DNORMA_MATRIX -DFORM=%d -DTHREADS=%d -DSTEPS=%d -DDEPTH=%d -DFRAGMENTS=%d",
+             norma_opencl_matrix_form(problem), native->matrix_threads, steps, steps / fragments, fragments);
+    norma_status status =
+        norma_opencl_find(device, stem, stem, norma_opencl_dtypes_of(problem), options, &native->matrix);
+    if (!status && (size_t)native->matrix_threads > native->matrix->max_threads) status = NORMA_ERROR_UNSUPPORTED;
+    if (!status && (native->matrix->works || norma_opencl_matrix_works(device, problem, true, enqueue_trial, native))) {
+        native->matrix->works = true;
+        return NORMA_OK;
+    }
+    native->matrix = NULL;
+    return norma_opencl_matrix_give_up(device, stem);
+}
+
+/* ---- The operation ---- */
+
+static norma_status prepare(opencl_device *device, norma_launch *launch) {
+    const norma_problem *problem = launch->problem;
+    if (norma_tensor_present(&problem->residual))
+        return norma_fail(NORMA_ERROR_UNSUPPORTED, "rmsnorm_linear_skinny takes no residual");
+    if (problem->batch * problem->m > OPENCL_SKINNY_ROWS)
+        return norma_fail(NORMA_ERROR_UNSUPPORTED, "rmsnorm_linear_skinny takes up to %d rows", OPENCL_SKINNY_ROWS);
+    skinny_native *native = calloc(1, sizeof *native);
+    if (!native) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a launch");
+    launch->native = native;
+    if (may_suit_matrix(device, problem)) (void)find_matrix(device, problem, native);
+    return find(device, problem, native);
+}
+
 static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
     const skinny_native *native = launch->native;
     const norma_problem *problem = launch->problem;
+    if (native->matrix && norma_opencl_matrix_suits(problem, true)) return enqueue_matrix(device, native, problem);
     norma_cl_linear params = norma_opencl_linear_params(problem);
     params.tile_columns = native->columns;
     params.vectors = suits_vectors(problem);
