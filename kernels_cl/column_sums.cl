@@ -3,8 +3,8 @@
  *
  *                      columns
  *              +--------------------------+
- *      group 0 | row 0   row G   row 2G   |      GPU: a thread adds up its column of every G-th row; then the groups' sums
- *      group 1 | row 1   row G+1          |      are added in their order.
+ *      group 0 | row 0   row G   row 2G   |      GPU: a thread adds up a run of every G-th row; then the groups' sums are
+ *      group 1 | row 1   row G+1          |      added in their order.
  *        :     |                          |
  *              +--------------------------+      CPU: a work-item to a tile, sixteen columns at a time, row after row.
  *
@@ -44,37 +44,58 @@ void column_sums(norma_input from, norma_output to, const norma_cl_sums params) 
 
 #else
 
-#include "platform.clh"
+#include "run.clh"
 
-enum { SUM_LANES = THREADS < NORMA_CL_SUM_LANES ? THREADS : NORMA_CL_SUM_LANES, SUM_GROUPS = THREADS / SUM_LANES };
+enum {
+    SUM_LANES = THREADS < NORMA_CL_SUM_LANES / WIDTH ? THREADS : NORMA_CL_SUM_LANES / WIDTH,
+    SUM_COLUMNS = SUM_LANES * WIDTH,
+    SUM_GROUPS = THREADS / SUM_LANES,
+    TURN_ROWS = 4 /* on their way at a time */
+};
+
+/* 2 load, 4 multiply: add */
+static inline void add_rows(run *sum, norma_input from, const norma_cl_sums *params, norma_index at, norma_index step,
+                            int rows, norma_index left) {
+    run next[TURN_ROWS];
+    NORMA_UNROLL
+    for (int i = 0; i < rows; i++)
+        next[i] = load_run(from, MATRIX_DTYPE, at + i * step, params->from.col_stride, left, params->vectors);
+    NORMA_UNROLL
+    for (int i = 0; i < rows; i++) {
+        NORMA_UNROLL
+        for (int e = 0; e < WIDTH; e++) sum->value[e] += next[i].value[e];
+    }
+}
 
 NORMA_KERNEL(THREADS)
 void column_sums(norma_input from, norma_output to, const norma_cl_sums params) {
-    __local float sums[THREADS];
+    __local float sums[SUM_GROUPS * SUM_COLUMNS];
     /* 1 place */
     const int lane = get_local_id(0) % SUM_LANES, group = get_local_id(0) / SUM_LANES;
-    const norma_index tiles = norma_ceil_div(params.columns, SUM_LANES);
-    const norma_index piece = get_group_id(0) / tiles, column = get_group_id(0) % tiles * SUM_LANES + lane;
-    const norma_index begin = piece * params.piece_rows + group;
+    const norma_index tiles = norma_ceil_div(params.columns, SUM_COLUMNS);
+    const norma_index piece = get_group_id(0) / tiles, first = get_group_id(0) % tiles * SUM_COLUMNS;
     const norma_index end = norma_index_min((piece + 1) * params.piece_rows, params.rows);
-    const bool inside = column < params.columns;
-    /* 2 load, 4 multiply: add */
-    float sum = 0.0f;
-    norma_index within = begin % params.m; /* of the batch */
-    norma_index at = norma_row_start(&params.from, params.m, begin) + column * params.from.col_stride;
-    for (norma_index row = begin; row < end && inside; row += SUM_GROUPS) {
-        sum += norma_load(from, MATRIX_DTYPE, at);
-        at += SUM_GROUPS * params.from.row_stride;
-        for (within += SUM_GROUPS; within >= params.m; within -= params.m)
-            at += params.from.batch_stride - params.m * params.from.row_stride;
+    const norma_index left = params.columns - first - lane * WIDTH, step = SUM_GROUPS * params.from.row_stride;
+    run sum = run_of(0.0f);
+    norma_index row = piece * params.piece_rows + group;
+    while (row < end && left > 0 && group < SUM_GROUPS) {
+        /* to the end of a batch */
+        const norma_index stop = norma_index_min(end, (row / params.m + 1) * params.m);
+        norma_index at = norma_row_start(&params.from, params.m, row) + (first + lane * WIDTH) * params.from.col_stride;
+        for (; row + (TURN_ROWS - 1) * SUM_GROUPS < stop; row += TURN_ROWS * SUM_GROUPS, at += TURN_ROWS * step)
+            add_rows(&sum, from, &params, at, step, TURN_ROWS, left);
+        for (; row < stop; row += SUM_GROUPS, at += step) add_rows(&sum, from, &params, at, step, 1, left);
     }
-    sums[get_local_id(0)] = sum;
+    if (group < SUM_GROUPS) {
+        NORMA_UNROLL
+        for (int e = 0; e < WIDTH; e++) sums[group * SUM_COLUMNS + lane * WIDTH + e] = sum.value[e];
+    }
     barrier(CLK_LOCAL_MEM_FENCE);
     /* 6 store */
-    if (group == 0 && inside) {
+    for (int c = get_local_id(0); c < SUM_COLUMNS && first + c < params.columns; c += THREADS) {
         float total = 0.0f;
-        for (int g = 0; g < SUM_GROUPS; g++) total += sums[g * SUM_LANES + lane];
-        const norma_index store = params.to.start + piece * params.to.row_stride + column * params.to.col_stride;
+        for (int g = 0; g < SUM_GROUPS; g++) total += sums[g * SUM_COLUMNS + c];
+        const norma_index store = params.to.start + piece * params.to.row_stride + (first + c) * params.to.col_stride;
         if (params.accumulate) total += norma_load(to, OTHER_DTYPE, store);
         norma_store(to, OTHER_DTYPE, store, total);
     }

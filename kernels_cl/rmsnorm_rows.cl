@@ -1,9 +1,9 @@
 /* RMSNorm of rows: out = h * rstd * (gamma + offset), with h = x or x + residual. Rounds as docs/numerics.md says.
  *
- *      thread of a work-group   0 1 2 .. T-1 0 1 2 .. T-1 0 1 ..     GPU: a work-group to a row. Each thread reads the same
- *                             +----------------------------------+    elements twice, squaring them the first time, so that
- *      row r                  | x[r,0] ...              x[r,K-1] |    out may be x. What it wrote to residual_out it reads
- *                             +----------------------------------+    back as h.
+ *      thread of a work-group    0  1  2 .. T-1  0  1  2 .. T-1      GPU: a work-group to a row. Each thread reads its runs
+ *                             +----------------------------------+    of WIDTH elements, squares them and keeps the first
+ *      row r                  |  runs of K                       |    HELD; the others it reads again, from residual_out if
+ *                             +----------------------------------+    it wrote them there, so that out may be x.
  *
  *      CPU: a work-item to `item_rows` rows, sixteen values at a time; no local memory, no barrier.
  *
@@ -71,56 +71,107 @@ void rmsnorm_rows(norma_input x, norma_input gamma, norma_input residual, norma_
 
 #else
 
-#include "platform.clh"
+#include "run.clh"
 
-NORMA_ITEM float load_h(norma_input x, norma_input residual, const norma_cl_rows *params, norma_index x_start,
-                        norma_index residual_start, norma_index k) {
+enum { HELD = 4 }; /* runs of a thread in registers */
+
+/* Where a row of each tensor begins. */
+typedef struct row_place {
+    norma_index x, residual, residual_out, out;
+} row_place;
+
+/* 2 load: h of a run. */
+static inline run load_h(norma_input x, norma_input residual, const norma_cl_rows *params, const row_place *place,
+                         norma_index k, bool vectors) {
     const norma_cl_norm *norm = &params->norm;
-    const float h = norma_load(x, NORMA_MATRIX_DTYPE(norm->x_dtype), x_start + k * norm->x.col_stride);
+    const norma_index down = norm->x.col_stride, along = params->residual.col_stride;
+    run h = load_run(x, NORMA_MATRIX_DTYPE(norm->x_dtype), place->x + k * down, down, norm->k - k, vectors);
     if (params->residual_dtype == NORMA_NONE) return h;
-    return norma_round(NORMA_MATRIX_DTYPE(norm->h_dtype),
-                       h + norma_load(residual, NORMA_MATRIX_DTYPE(params->residual_dtype),
-                                      residual_start + k * params->residual.col_stride));
+    const run more = load_run(residual, NORMA_MATRIX_DTYPE(params->residual_dtype), place->residual + k * along, along,
+                              norm->k - k, vectors);
+    NORMA_UNROLL
+    for (int e = 0; e < WIDTH; e++) h.value[e] = norma_round(NORMA_MATRIX_DTYPE(norm->h_dtype), h.value[e] + more.value[e]);
+    return h;
+}
+
+/* 3 square: of a run, which also goes to residual_out. */
+static inline float square_h(norma_output residual_out, const norma_cl_rows *params, const row_place *place, norma_index k,
+                             const run *h, bool vectors) {
+    const norma_index stride = params->residual_out.col_stride;
+    if (params->has_residual_out)
+        store_run(residual_out, NORMA_MATRIX_DTYPE(params->norm.h_dtype), place->residual_out + k * stride, stride,
+                  params->norm.k - k, vectors, h);
+    return multiply_run(h, h);
+}
+
+/* 2 load, 3 square: a thread's share of a row's sum. The first `count` runs stay in `held`. */
+static inline float load_row(run held[HELD], int count, norma_input x, norma_input residual, norma_output residual_out,
+                             const norma_cl_rows *params, const row_place *place, norma_index first, bool vectors) {
+    const norma_index step = THREADS * WIDTH, end = params->norm.k;
+    float sum = 0.0f;
+    NORMA_UNROLL
+    for (int i = 0; i < count; i++)
+        if (first + i * step < end) held[i] = load_h(x, residual, params, place, first + i * step, vectors);
+    NORMA_UNROLL
+    for (int i = 0; i < count; i++)
+        if (first + i * step < end) sum += square_h(residual_out, params, place, first + i * step, &held[i], vectors);
+    NORMA_NO_UNROLL
+    for (norma_index k = first + count * step; k < end; k += step) {
+        const run h = load_h(x, residual, params, place, k, vectors);
+        sum += square_h(residual_out, params, place, k, &h, vectors);
+    }
+    return sum;
+}
+
+/* 6 store: y of a run. */
+static inline void store_y(norma_output out, norma_input gamma, const norma_cl_rows *params, const row_place *place,
+                           norma_index k, run h, float rstd, bool vectors) {
+    const norma_cl_norm *norm = &params->norm;
+    const norma_index stride = params->out.col_stride;
+    const run scale = scale_run(gamma, norm, k, vectors);
+    NORMA_UNROLL
+    for (int e = 0; e < WIDTH; e++) h.value[e] = norma_normalised(h.value[e], rstd, scale.value[e], norm);
+    store_run(out, NORMA_OTHER_DTYPE(params->out_dtype), place->out + k * stride, stride, norm->k - k, vectors, &h);
+}
+
+static inline void store_row(const run held[HELD], int count, norma_input x, norma_input gamma, norma_input residual,
+                             norma_output residual_out, norma_output out, const norma_cl_rows *params,
+                             const row_place *place, norma_index first, float rstd, bool vectors) {
+    const norma_index step = THREADS * WIDTH, end = params->norm.k, stride = params->residual_out.col_stride;
+    NORMA_UNROLL
+    for (int i = 0; i < count; i++)
+        if (first + i * step < end) store_y(out, gamma, params, place, first + i * step, held[i], rstd, vectors);
+    NORMA_NO_UNROLL
+    for (norma_index k = first + count * step; k < end; k += step) {
+        const run h = params->has_residual_out ? load_run(residual_out, NORMA_MATRIX_DTYPE(params->norm.h_dtype),
+                                                          place->residual_out + k * stride, stride, end - k, vectors)
+                                               : load_h(x, residual, params, place, k, vectors);
+        store_y(out, gamma, params, place, k, h, rstd, vectors);
+    }
 }
 
 NORMA_KERNEL(THREADS)
 void rmsnorm_rows(norma_input x, norma_input gamma, norma_input residual, norma_output residual_out,
                   __global float *rstd_out, norma_output out, const norma_cl_rows params) {
-    __local float sums[THREADS];
+    __local float sums[SUM_FLOATS];
     const norma_cl_norm *norm = &params.norm;
-    const int thread = get_local_id(0);
     /* 1 place */
-    const norma_index row = get_group_id(0);
-    const norma_index x_start = norma_row_start(&norm->x, norm->m, row);
-    const norma_index r_start = norma_row_start(&params.residual, norm->m, row);
-    const norma_index h_start = norma_row_start(&params.residual_out, norm->m, row);
-    /* 2 load, 3 square */
-    float sum = 0.0f;
-    for (norma_index k = thread; k < norm->k; k += THREADS) {
-        const float h = load_h(x, residual, &params, x_start, r_start, k);
-        if (params.has_residual_out)
-            norma_store(residual_out, NORMA_MATRIX_DTYPE(norm->h_dtype), h_start + k * params.residual_out.col_stride, h);
-        sum = fma(h, h, sum);
-    }
-    sums[thread] = sum;
-    for (int half_threads = THREADS / 2; half_threads > 0; half_threads /= 2) {
-        barrier(CLK_LOCAL_MEM_FENCE);
-        if (thread < half_threads) sums[thread] += sums[thread + half_threads];
-    }
-    barrier(CLK_LOCAL_MEM_FENCE);
+    const norma_index row = get_group_id(0), first = get_local_id(0) * WIDTH;
+    const row_place place = {norma_row_start(&norm->x, norm->m, row), norma_row_start(&params.residual, norm->m, row),
+                             norma_row_start(&params.residual_out, norm->m, row),
+                             norma_row_start(&params.out, norm->m, row)};
+    run held[HELD];
+    float sum = params.vectors ? load_row(held, HELD, x, residual, residual_out, &params, &place, first, true)
+                               : load_row(held, 0, x, residual, residual_out, &params, &place, first, false);
     /* 5 scale */
-    const float rstd = norma_rstd(sums[0], norm->k, norm->eps);
-    if (norm->has_rstd && thread == 0) rstd_out[norma_row_start(&norm->rstd, norm->m, row)] = rstd;
+    group_totals(&sum, 1, sums);
+    const float rstd = norma_rstd(sum, norm->k, norm->eps);
+    if (norm->has_rstd && get_local_id(0) == 0) rstd_out[norma_row_start(&norm->rstd, norm->m, row)] = rstd;
     if (params.out_dtype == NORMA_NONE) return;
-    /* 6 store */
-    const norma_index to = norma_row_start(&params.out, norm->m, row);
-    for (norma_index k = thread; k < norm->k; k += THREADS) {
-        const float h = params.has_residual_out ? norma_load(residual_out, NORMA_MATRIX_DTYPE(norm->h_dtype),
-                                                             h_start + k * params.residual_out.col_stride)
-                                                : load_h(x, residual, &params, x_start, r_start, k);
-        norma_store(out, NORMA_OTHER_DTYPE(params.out_dtype), to + k * params.out.col_stride,
-                    norma_normalised(h, rstd, norma_scale(gamma, norm, k), norm));
-    }
+    if (params.vectors)
+        store_row(held, HELD, x, gamma, residual, residual_out, out, &params, &place, first, rstd, true);
+    else
+        store_row(held, 0, x, gamma, residual, residual_out, out, &params, &place, first, rstd, false);
 }
 
 #endif

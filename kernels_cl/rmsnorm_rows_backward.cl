@@ -6,8 +6,9 @@
  *      work-group 1   [ row P ] ...                        -->  line 1    adds up to over them is its line in the
  *                                                                         workspace, and column_sums adds up the lines.
  *
- *      GPU: threads share the columns of four rows at a time, so that a line is read and written once for four rows. Each
- *      thread reads the same elements twice, for the sum of p * n and for dx, so that dx may be dout or back.
+ *      GPU: threads share the runs of two rows at a time. Each has the first HELD runs of its line in registers; of longer
+ *      lines the rest is read and written once for two rows. It reads the same elements twice, for the sum of p * n and
+ *      for dx, so that dx may be dout or back.
  *      CPU: a work-item to a piece, sixteen columns at a time; no local memory, no barrier.
  *
  * Steps, by the names of tile_index.h: 1 place  2 load  3 square (here: the sum of p * n)  5 scale  6 store. The order of
@@ -82,37 +83,105 @@ void rmsnorm_rows_backward(norma_input x, norma_input gamma, __global const floa
 
 #else
 
-#include "platform.clh"
+#include "run.clh"
 
-enum { TURN_ROWS = 4 };
+enum { TURN_ROWS = 2, HELD = 2 };
 
 /* A row as a thread sees it. */
 typedef struct backward_place {
-    norma_index x, dout; /* where it begins */
+    norma_index x, dout, back, dx; /* where it begins */
     float rstd;
 } backward_place;
 
 /* 2 load. An absent dout counts as zero. */
-static inline float backward_load_n(norma_input x, const norma_cl_norm *norm, const backward_place *place, norma_index k) {
-    return norma_load(x, NORMA_MATRIX_DTYPE(norm->x_dtype), place->x + k * norm->x.col_stride) * place->rstd;
+static inline run load_n(norma_input x, const norma_cl_rows_backward *params, const backward_place *place, norma_index k,
+                         bool vectors) {
+    const norma_cl_norm *norm = &params->norm;
+    const norma_index stride = norm->x.col_stride;
+    run n = load_run(x, NORMA_MATRIX_DTYPE(norm->x_dtype), place->x + k * stride, stride, norm->k - k, vectors);
+    NORMA_UNROLL
+    for (int e = 0; e < WIDTH; e++) n.value[e] = n.value[e] * place->rstd;
+    return n;
 }
-static inline float backward_load_t(norma_input dout, const norma_cl_rows_backward *params, const backward_place *place,
-                                    norma_index k) {
-    if (params->dout_dtype == NORMA_NONE) return 0.0f;
-    return norma_load(dout, NORMA_MATRIX_DTYPE(params->dout_dtype), place->dout + k * params->dout.col_stride);
+static inline run load_t(norma_input dout, const norma_cl_rows_backward *params, const backward_place *place, norma_index k,
+                         bool vectors) {
+    const norma_index stride = params->dout.col_stride;
+    if (params->dout_dtype == NORMA_NONE) return run_of(0.0f);
+    return load_run(dout, NORMA_MATRIX_DTYPE(params->dout_dtype), place->dout + k * stride, stride, params->norm.k - k,
+                    vectors);
+}
+
+/* 2 load, 3 square: a run of the rows adds to their sums of p * n, and to the columns' sums of dout * n. */
+static inline void add_run(float sum[TURN_ROWS], run *column, norma_input x, norma_input gamma, norma_input dout,
+                           const norma_cl_rows_backward *params, const backward_place place[TURN_ROWS], norma_index k,
+                           bool vectors) {
+    const run scale = scale_run(gamma, &params->norm, k, vectors);
+    NORMA_UNROLL
+    for (int i = 0; i < TURN_ROWS; i++) {
+        const run n = load_n(x, params, &place[i], k, vectors);
+        run t = load_t(dout, params, &place[i], k, vectors);
+        NORMA_UNROLL
+        for (int e = 0; e < WIDTH; e++) {
+            column->value[e] = fma(t.value[e], n.value[e], column->value[e]);
+            t.value[e] = t.value[e] * scale.value[e];
+        }
+        sum[i] += multiply_run(&t, &n);
+    }
+}
+
+/* The same of a thread's runs. The first `count` of its line are held, the others are in memory. */
+static inline void add_rows(float sum[TURN_ROWS], run held[HELD], int count, norma_input x, norma_input gamma,
+                            norma_input dout, norma_output line, const norma_cl_rows_backward *params,
+                            const backward_place place[TURN_ROWS], norma_index first, bool is_first, bool vectors) {
+    const norma_index step = THREADS * WIDTH, end = params->norm.k;
+    NORMA_UNROLL
+    for (int c = 0; c < count; c++)
+        if (first + c * step < end) add_run(sum, &held[c], x, gamma, dout, params, place, first + c * step, vectors);
+    NORMA_NO_UNROLL
+    for (norma_index k = first + count * step; k < end; k += step) {
+        run column = run_of(0.0f);
+        if (params->lines >= 0 && !is_first) column = load_run(line, NORMA_F32, k, 1, end - k, vectors);
+        add_run(sum, &column, x, gamma, dout, params, place, k, vectors);
+        if (params->lines >= 0) store_run(line, NORMA_F32, k, 1, end - k, vectors, &column);
+    }
+}
+
+/* 5 scale, 6 store: dx of a thread's runs of a row. */
+static inline void store_row(norma_output dx, norma_input x, norma_input gamma, norma_input dout, norma_input back,
+                             const norma_cl_rows_backward *params, const backward_place *place, norma_index first,
+                             float mean, bool vectors) {
+    const norma_index to = params->dx.col_stride, from = params->back.col_stride, end = params->norm.k;
+    NORMA_NO_UNROLL
+    for (norma_index k = first; k < end; k += THREADS * WIDTH) {
+        const run scale = scale_run(gamma, &params->norm, k, vectors);
+        const run n = load_n(x, params, place, k, vectors), t = load_t(dout, params, place, k, vectors);
+        run slope;
+        NORMA_UNROLL
+        for (int e = 0; e < WIDTH; e++) slope.value[e] = fma(-n.value[e], mean, t.value[e] * scale.value[e]) * place->rstd;
+        if (params->back_dtype != NORMA_NONE) {
+            const run more =
+                load_run(back, NORMA_MATRIX_DTYPE(params->back_dtype), place->back + k * from, from, end - k, vectors);
+            NORMA_UNROLL
+            for (int e = 0; e < WIDTH; e++) slope.value[e] += more.value[e];
+        }
+        store_run(dx, NORMA_MATRIX_DTYPE(params->dx_dtype), place->dx + k * to, to, end - k, vectors, &slope);
+    }
 }
 
 NORMA_KERNEL(THREADS)
 void rmsnorm_rows_backward(norma_input x, norma_input gamma, __global const float *rstd, norma_input dout, norma_input back,
                            norma_output dx, __global float *lines, const norma_cl_rows_backward params) {
-    __local float sums[TURN_ROWS][THREADS];
+    __local float sums[TURN_ROWS * SUM_FLOATS];
     const norma_cl_norm *norm = &params.norm;
-    const int thread = get_local_id(0);
-    const norma_index piece = get_group_id(0), first = piece * params.piece_rows;
-    const norma_index end = norma_index_min(first + params.piece_rows, norm->rows);
-    const bool has_line = params.lines >= 0;
-    __global float *const line = lines + (has_line ? params.lines + piece * norm->k : 0);
-    for (norma_index base = first; base < end; base += TURN_ROWS) {
+    const norma_index first = get_local_id(0) * WIDTH;
+    const norma_index piece = get_group_id(0), begin = piece * params.piece_rows;
+    const norma_index end = norma_index_min(begin + params.piece_rows, norm->rows);
+    const norma_output line = (norma_output)(lines + (params.lines < 0 ? 0 : params.lines + piece * norm->k));
+    run held[HELD];
+    NORMA_UNROLL
+    for (int c = 0; c < HELD; c++) held[c] = run_of(0.0f);
+    NORMA_NO_UNROLL
+    for (norma_index base = begin; base < end; base += TURN_ROWS) {
         /* 1 place: rows past the end have rstd = 0 and stand where the first does */
         backward_place place[TURN_ROWS];
         float sum[TURN_ROWS];
@@ -122,46 +191,30 @@ void rmsnorm_rows_backward(norma_input x, norma_input gamma, __global const floa
             const norma_index row = inside ? base + i : base;
             place[i].x = norma_row_start(&norm->x, norm->m, row);
             place[i].dout = norma_row_start(&params.dout, norm->m, row);
+            place[i].back = norma_row_start(&params.back, norm->m, row);
+            place[i].dx = norma_row_start(&params.dx, norm->m, row);
             place[i].rstd = inside ? rstd[norma_row_start(&norm->rstd, norm->m, row)] : 0.0f;
             sum[i] = 0.0f;
         }
-        const int rows = (int)norma_index_min(end - base, TURN_ROWS);
-        /* 2 load, 3 square: the sum of p * n, and the columns' sums of dout * n */
-        for (norma_index k = thread; k < norm->k; k += THREADS) {
-            const float scale = norma_scale(gamma, norm, k);
-            float column = has_line && base > first ? line[k] : 0.0f;
-            NORMA_UNROLL
-            for (int i = 0; i < TURN_ROWS; i++) {
-                if (i >= rows) continue;
-                const float n = backward_load_n(x, norm, &place[i], k), t = backward_load_t(dout, &params, &place[i], k);
-                sum[i] = fma(t * scale, n, sum[i]);
-                column = fma(t, n, column);
-            }
-            if (has_line) line[k] = column;
-        }
-        NORMA_UNROLL
-        for (int i = 0; i < TURN_ROWS; i++) sums[i][thread] = sum[i];
-        for (int half_threads = THREADS / 2; half_threads > 0; half_threads /= 2) {
-            barrier(CLK_LOCAL_MEM_FENCE);
-            for (int i = 0; i < TURN_ROWS && thread < half_threads; i++) sums[i][thread] += sums[i][thread + half_threads];
-        }
-        barrier(CLK_LOCAL_MEM_FENCE);
-        /* 5 scale, 6 store */
+        if (params.vectors)
+            add_rows(sum, held, HELD, x, gamma, dout, line, &params, place, first, base == begin, true);
+        else
+            add_rows(sum, held, 0, x, gamma, dout, line, &params, place, first, base == begin, false);
+        group_totals(sum, TURN_ROWS, sums);
         NORMA_UNROLL
         for (int i = 0; i < TURN_ROWS; i++) {
-            if (i >= rows || params.dx_dtype == NORMA_NONE) continue;
-            const float mean = sums[i][0] * params.per_element;
-            const norma_index to = norma_row_start(&params.dx, norm->m, base + i);
-            const norma_index from = norma_row_start(&params.back, norm->m, base + i);
-            for (norma_index k = thread; k < norm->k; k += THREADS) {
-                const float n = backward_load_n(x, norm, &place[i], k), t = backward_load_t(dout, &params, &place[i], k);
-                float slope = fma(-n, mean, t * norma_scale(gamma, norm, k)) * place[i].rstd;
-                if (params.back_dtype != NORMA_NONE)
-                    slope += norma_load(back, NORMA_MATRIX_DTYPE(params.back_dtype), from + k * params.back.col_stride);
-                norma_store(dx, NORMA_MATRIX_DTYPE(params.dx_dtype), to + k * params.dx.col_stride, slope);
-            }
+            if (base + i >= end || params.dx_dtype == NORMA_NONE) continue;
+            if (params.vectors)
+                store_row(dx, x, gamma, dout, back, &params, &place[i], first, sum[i] * params.per_element, true);
+            else
+                store_row(dx, x, gamma, dout, back, &params, &place[i], first, sum[i] * params.per_element, false);
         }
-        barrier(CLK_LOCAL_MEM_FENCE); /* the sums have been read */
+    }
+    NORMA_UNROLL
+    for (int c = 0; c < HELD; c++) {
+        const norma_index k = first + c * THREADS * WIDTH;
+        if (params.lines >= 0 && params.vectors && k < norm->k)
+            store_run(line, NORMA_F32, k, 1, norm->k - k, true, &held[c]);
     }
 }
 

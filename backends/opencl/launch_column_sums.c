@@ -19,12 +19,12 @@ enum {
 
 norma_status norma_opencl_sums_find(opencl_device *device, norma_dtype from, norma_dtype to, opencl_sums *out_sums) {
     const opencl_dtypes dtypes = {.matrix = from, .other = to};
-    *out_sums = (opencl_sums){.columns = NORMA_CL_SUM_COLUMNS, .threads = 1};
+    *out_sums = (opencl_sums){.columns = NORMA_CL_SUM_COLUMNS, .threads = 1, .width = norma_opencl_run_width(dtypes)};
     if (device->base.limits.target == NORMA_TARGET_OPENCL_CPU)
         return norma_opencl_find(device, stem, stem, dtypes, "-DNORMA_CPU", &out_sums->kernel);
     const norma_status status =
         norma_opencl_find_threads(device, stem, dtypes, "", THREADS, &out_sums->kernel, &out_sums->threads);
-    out_sums->columns = (int)norma_index_min(out_sums->threads, NORMA_CL_SUM_LANES);
+    out_sums->columns = (int)norma_index_min(out_sums->threads * out_sums->width, NORMA_CL_SUM_LANES);
     return status;
 }
 
@@ -64,7 +64,7 @@ static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
     const norma_problem *problem = launch->problem;
     const sums_native *native = launch->native;
     const int64_t rows = problem->batch * problem->m;
-    const norma_cl_sums whole = {
+    norma_cl_sums whole = {
         .from = norma_opencl_view(&problem->x),
         .to = norma_opencl_view(&problem->out),
         .rows = rows,
@@ -74,6 +74,8 @@ static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
         .accumulate = problem->accumulate,
     };
     const int64_t pieces = pieces_in(&whole);
+    const int width = (pieces > 1 ? &native->first : &native->last)->width;
+    whole.vectors = problem->k % width == 0 && norma_opencl_in_runs(&problem->x, width);
     if (pieces == 1)
         return norma_opencl_sums_enqueue(device, &native->last, problem->x.buffer.data, problem->out.buffer.data, &whole);
 
@@ -83,6 +85,7 @@ static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
     cut.to = last.from = lines;
     cut.accumulate = 0;
     last.rows = last.m = last.piece_rows = pieces;
+    last.vectors = problem->k % native->last.width == 0 && launch->workspace.offset_bytes % 16 == 0;
     const norma_status status =
         norma_opencl_sums_enqueue(device, &native->first, problem->x.buffer.data, launch->workspace.data, &cut);
     if (status) return status;

@@ -121,8 +121,7 @@ static norma_status find_matrix(opencl_device *device, const norma_problem *prob
     if (native->matrix_threads > device->base.limits.max_threads) return NORMA_ERROR_UNSUPPORTED;
     snprintf(options, sizeof options, "-DNORMA_MATRIX -DFORM=%d -DTHREADS=%d -DSTEPS=%d -DDEPTH=%d -DFRAGMENTS=%d",
              norma_opencl_matrix_form(problem), native->matrix_threads, steps, steps / fragments, fragments);
-    norma_status status =
-        norma_opencl_find(device, stem, stem, norma_opencl_dtypes_of(problem), options, &native->matrix);
+    norma_status status = norma_opencl_find(device, stem, stem, norma_opencl_dtypes_of(problem), options, &native->matrix);
     if (!status && (size_t)native->matrix_threads > native->matrix->max_threads) status = NORMA_ERROR_UNSUPPORTED;
     if (!status && (native->matrix->works || norma_opencl_matrix_works(device, problem, true, enqueue_trial, native))) {
         native->matrix->works = true;

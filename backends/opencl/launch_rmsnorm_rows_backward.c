@@ -53,6 +53,13 @@ static norma_status prepare(opencl_device *device, norma_launch *launch) {
     return norma_opencl_sums_find(device, NORMA_F32, problem->dgamma.layout.dtype, &native->lines);
 }
 
+static bool suits_vectors(const norma_problem *problem, const norma_launch *launch) {
+    const int width = norma_opencl_run_width(norma_opencl_dtypes_of(problem));
+    return problem->k % width == 0 && launch->workspace.offset_bytes % 16 == 0 && norma_opencl_in_runs(&problem->x, width) &&
+           norma_opencl_in_runs(&problem->gamma, width) && norma_opencl_in_runs(&problem->dout, width) &&
+           norma_opencl_in_runs(&problem->dresidual_out, width) && norma_opencl_in_runs(&problem->dx, width);
+}
+
 static norma_status add_up_lines(opencl_device *device, const norma_launch *launch, int64_t first, int64_t lines) {
     const norma_problem *problem = launch->problem;
     const backward_native *native = launch->native;
@@ -64,6 +71,7 @@ static norma_status add_up_lines(opencl_device *device, const norma_launch *laun
         .columns = problem->k,
         .piece_rows = lines,
         .accumulate = problem->accumulate,
+        .vectors = problem->k % native->lines.width == 0 && launch->workspace.offset_bytes % 16 == 0,
     };
     return norma_opencl_sums_enqueue(device, &native->lines, launch->workspace.data, problem->dgamma.buffer.data, &params);
 }
@@ -85,6 +93,7 @@ static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
         .dout_dtype = (int)problem->dout.layout.dtype,
         .back_dtype = (int)problem->dresidual_out.layout.dtype,
         .dx_dtype = (int)problem->dx.layout.dtype,
+        .vectors = suits_vectors(problem, launch),
     };
     const opencl_argument arguments[] = {
         norma_opencl_buffer(&problem->x, &problem->x),

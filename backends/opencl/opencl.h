@@ -115,6 +115,11 @@ norma_cl_view norma_opencl_view(const norma_tensor *tensor);
 norma_cl_norm norma_opencl_norm_params(const norma_problem *problem);
 norma_cl_linear norma_opencl_linear_params(const norma_problem *problem);
 
+/* How many values are a run of kernels_cl/run.clh in a program for `dtypes`, and whether a tensor, if it is there, lies in
+ * aligned runs of so many along its rows. */
+int norma_opencl_run_width(opencl_dtypes dtypes);
+bool norma_opencl_in_runs(const norma_tensor *tensor, int width);
+
 /* The arguments of a Linear's kernel: x, gamma, rstd, then weight, bias and out of each part, then `params`. */
 #define OPENCL_LINEAR_ARGUMENTS (3 + 3 * NORMA_MAX_PARTS + 1)
 void norma_opencl_linear_arguments(const norma_problem *problem, const void *params, size_t params_bytes,
@@ -128,6 +133,7 @@ opencl_argument norma_opencl_buffer(const norma_tensor *tensor, const norma_tens
 typedef struct opencl_sums {
     opencl_kernel *kernel;
     int columns, threads; /* of a work-group */
+    int width;            /* of a run, on a GPU */
 } opencl_sums;
 
 norma_status norma_opencl_sums_find(opencl_device *device, norma_dtype from, norma_dtype to, opencl_sums *out_sums);

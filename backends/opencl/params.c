@@ -74,6 +74,17 @@ opencl_dtypes norma_opencl_dtypes_of(const norma_problem *problem) {
     return (opencl_dtypes){(norma_dtype)matrix, all == MIXED ? NORMA_NONE : (norma_dtype)all};
 }
 
+int norma_opencl_run_width(opencl_dtypes dtypes) {
+    return dtypes.matrix == NORMA_F32 ? 4 : 8;
+}
+
+bool norma_opencl_in_runs(const norma_tensor *tensor, int width) {
+    const norma_layout *layout = &tensor->layout;
+    return !norma_tensor_present(tensor) ||
+           (layout->col_stride == 1 && (layout->row_stride | layout->batch_stride) % width == 0 &&
+            tensor->buffer.offset_bytes % ((size_t)width * norma_dtype_bytes(layout->dtype)) == 0);
+}
+
 opencl_argument norma_opencl_buffer(const norma_tensor *tensor, const norma_tensor *instead) {
     const norma_tensor *chosen = norma_tensor_present(tensor) ? tensor : instead;
     return (opencl_argument){sizeof(cl_mem), &chosen->buffer.data};
