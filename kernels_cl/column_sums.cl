@@ -58,8 +58,15 @@ static inline void add_rows(run *sum, norma_input from, const norma_cl_sums *par
                             int rows, norma_index left) {
     run next[TURN_ROWS];
     NORMA_UNROLL
-    for (int i = 0; i < rows; i++)
-        next[i] = load_run(from, MATRIX_DTYPE, at + i * step, params->from.col_stride, left, params->vectors);
+    for (int i = 0; i < rows; i++) {
+        if (params->vectors) {
+            next[i] = load_vectors(from, MATRIX_DTYPE, at + i * step);
+            continue;
+        }
+        NORMA_UNROLL
+        for (int e = 0; e < WIDTH; e++)
+            next[i].value[e] = e < left ? norma_load(from, MATRIX_DTYPE, at + i * step + e * params->from.col_stride) : 0.0f;
+    }
     NORMA_UNROLL
     for (int i = 0; i < rows; i++) {
         NORMA_UNROLL

@@ -84,11 +84,10 @@ typedef struct row_place {
 static inline run load_h(norma_input x, norma_input residual, const norma_cl_rows *params, const row_place *place,
                          norma_index k, bool vectors) {
     const norma_cl_norm *norm = &params->norm;
-    const norma_index down = norm->x.col_stride, along = params->residual.col_stride;
-    run h = load_run(x, NORMA_MATRIX_DTYPE(norm->x_dtype), place->x + k * down, down, norm->k - k, vectors);
+    run h = load_run(x, NORMA_MATRIX_DTYPE(norm->x_dtype), place->x + k * norm->x.col_stride, vectors);
     if (params->residual_dtype == NORMA_NONE) return h;
-    const run more = load_run(residual, NORMA_MATRIX_DTYPE(params->residual_dtype), place->residual + k * along, along,
-                              norm->k - k, vectors);
+    const run more = load_run(residual, NORMA_MATRIX_DTYPE(params->residual_dtype),
+                              place->residual + k * params->residual.col_stride, vectors);
     NORMA_UNROLL
     for (int e = 0; e < WIDTH; e++) h.value[e] = norma_round(NORMA_MATRIX_DTYPE(norm->h_dtype), h.value[e] + more.value[e]);
     return h;
@@ -97,26 +96,26 @@ static inline run load_h(norma_input x, norma_input residual, const norma_cl_row
 /* 3 square: of a run, which also goes to residual_out. */
 static inline float square_h(norma_output residual_out, const norma_cl_rows *params, const row_place *place, norma_index k,
                              const run *h, bool vectors) {
-    const norma_index stride = params->residual_out.col_stride;
     if (params->has_residual_out)
-        store_run(residual_out, NORMA_MATRIX_DTYPE(params->norm.h_dtype), place->residual_out + k * stride, stride,
-                  params->norm.k - k, vectors, h);
+        store_run(residual_out, NORMA_MATRIX_DTYPE(params->norm.h_dtype),
+                  place->residual_out + k * params->residual_out.col_stride, vectors, h);
     return multiply_run(h, h);
 }
 
-/* 2 load, 3 square: a thread's share of a row's sum. The first `count` runs stay in `held`. */
-static inline float load_row(run held[HELD], int count, norma_input x, norma_input residual, norma_output residual_out,
-                             const norma_cl_rows *params, const row_place *place, norma_index first, bool vectors) {
-    const norma_index step = THREADS * WIDTH, end = params->norm.k;
+/* 2 load, 3 square: a thread's share of a row's sum. Its first HELD runs stay in `held`. */
+NORMA_ITEM float load_row(run held[HELD], norma_input x, norma_input residual, norma_output residual_out,
+                          const norma_cl_rows *params, const row_place *place, bool vectors) {
+    const norma_index end = params->norm.k, first = get_local_id(0) * run_values(vectors);
+    const norma_index step = THREADS * run_values(vectors);
     float sum = 0.0f;
     NORMA_UNROLL
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < HELD; i++)
         if (first + i * step < end) held[i] = load_h(x, residual, params, place, first + i * step, vectors);
     NORMA_UNROLL
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < HELD; i++)
         if (first + i * step < end) sum += square_h(residual_out, params, place, first + i * step, &held[i], vectors);
     NORMA_NO_UNROLL
-    for (norma_index k = first + count * step; k < end; k += step) {
+    for (norma_index k = first + HELD * step; k < end; k += step) {
         const run h = load_h(x, residual, params, place, k, vectors);
         sum += square_h(residual_out, params, place, k, &h, vectors);
     }
@@ -127,24 +126,24 @@ static inline float load_row(run held[HELD], int count, norma_input x, norma_inp
 static inline void store_y(norma_output out, norma_input gamma, const norma_cl_rows *params, const row_place *place,
                            norma_index k, run h, float rstd, bool vectors) {
     const norma_cl_norm *norm = &params->norm;
-    const norma_index stride = params->out.col_stride;
     const run scale = scale_run(gamma, norm, k, vectors);
     NORMA_UNROLL
     for (int e = 0; e < WIDTH; e++) h.value[e] = norma_normalised(h.value[e], rstd, scale.value[e], norm);
-    store_run(out, NORMA_OTHER_DTYPE(params->out_dtype), place->out + k * stride, stride, norm->k - k, vectors, &h);
+    store_run(out, NORMA_OTHER_DTYPE(params->out_dtype), place->out + k * params->out.col_stride, vectors, &h);
 }
 
-static inline void store_row(const run held[HELD], int count, norma_input x, norma_input gamma, norma_input residual,
-                             norma_output residual_out, norma_output out, const norma_cl_rows *params,
-                             const row_place *place, norma_index first, float rstd, bool vectors) {
-    const norma_index step = THREADS * WIDTH, end = params->norm.k, stride = params->residual_out.col_stride;
+NORMA_ITEM void store_row(const run held[HELD], norma_input x, norma_input gamma, norma_input residual,
+                          norma_output residual_out, norma_output out, const norma_cl_rows *params, const row_place *place,
+                          float rstd, bool vectors) {
+    const norma_index end = params->norm.k, first = get_local_id(0) * run_values(vectors);
+    const norma_index step = THREADS * run_values(vectors);
     NORMA_UNROLL
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < HELD; i++)
         if (first + i * step < end) store_y(out, gamma, params, place, first + i * step, held[i], rstd, vectors);
     NORMA_NO_UNROLL
-    for (norma_index k = first + count * step; k < end; k += step) {
+    for (norma_index k = first + HELD * step; k < end; k += step) {
         const run h = params->has_residual_out ? load_run(residual_out, NORMA_MATRIX_DTYPE(params->norm.h_dtype),
-                                                          place->residual_out + k * stride, stride, end - k, vectors)
+                                                          place->residual_out + k * params->residual_out.col_stride, vectors)
                                                : load_h(x, residual, params, place, k, vectors);
         store_y(out, gamma, params, place, k, h, rstd, vectors);
     }
@@ -156,22 +155,22 @@ void rmsnorm_rows(norma_input x, norma_input gamma, norma_input residual, norma_
     __local float sums[SUM_FLOATS];
     const norma_cl_norm *norm = &params.norm;
     /* 1 place */
-    const norma_index row = get_group_id(0), first = get_local_id(0) * WIDTH;
+    const norma_index row = get_group_id(0);
     const row_place place = {norma_row_start(&norm->x, norm->m, row), norma_row_start(&params.residual, norm->m, row),
                              norma_row_start(&params.residual_out, norm->m, row),
                              norma_row_start(&params.out, norm->m, row)};
     run held[HELD];
-    float sum = params.vectors ? load_row(held, HELD, x, residual, residual_out, &params, &place, first, true)
-                               : load_row(held, 0, x, residual, residual_out, &params, &place, first, false);
+    float sum = params.vectors ? load_row(held, x, residual, residual_out, &params, &place, true)
+                               : load_row(held, x, residual, residual_out, &params, &place, false);
     /* 5 scale */
     group_totals(&sum, 1, sums);
     const float rstd = norma_rstd(sum, norm->k, norm->eps);
     if (norm->has_rstd && get_local_id(0) == 0) rstd_out[norma_row_start(&norm->rstd, norm->m, row)] = rstd;
     if (params.out_dtype == NORMA_NONE) return;
     if (params.vectors)
-        store_row(held, HELD, x, gamma, residual, residual_out, out, &params, &place, first, rstd, true);
+        store_row(held, x, gamma, residual, residual_out, out, &params, &place, rstd, true);
     else
-        store_row(held, 0, x, gamma, residual, residual_out, out, &params, &place, first, rstd, false);
+        store_row(held, x, gamma, residual, residual_out, out, &params, &place, rstd, false);
 }
 
 #endif

@@ -97,18 +97,15 @@ typedef struct backward_place {
 static inline run load_n(norma_input x, const norma_cl_rows_backward *params, const backward_place *place, norma_index k,
                          bool vectors) {
     const norma_cl_norm *norm = &params->norm;
-    const norma_index stride = norm->x.col_stride;
-    run n = load_run(x, NORMA_MATRIX_DTYPE(norm->x_dtype), place->x + k * stride, stride, norm->k - k, vectors);
+    run n = load_run(x, NORMA_MATRIX_DTYPE(norm->x_dtype), place->x + k * norm->x.col_stride, vectors);
     NORMA_UNROLL
     for (int e = 0; e < WIDTH; e++) n.value[e] = n.value[e] * place->rstd;
     return n;
 }
 static inline run load_t(norma_input dout, const norma_cl_rows_backward *params, const backward_place *place, norma_index k,
                          bool vectors) {
-    const norma_index stride = params->dout.col_stride;
     if (params->dout_dtype == NORMA_NONE) return run_of(0.0f);
-    return load_run(dout, NORMA_MATRIX_DTYPE(params->dout_dtype), place->dout + k * stride, stride, params->norm.k - k,
-                    vectors);
+    return load_run(dout, NORMA_MATRIX_DTYPE(params->dout_dtype), place->dout + k * params->dout.col_stride, vectors);
 }
 
 /* 2 load, 3 square: a run of the rows adds to their sums of p * n, and to the columns' sums of dout * n. */
@@ -129,30 +126,30 @@ static inline void add_run(float sum[TURN_ROWS], run *column, norma_input x, nor
     }
 }
 
-/* The same of a thread's runs. The first `count` of its line are held, the others are in memory. */
-static inline void add_rows(float sum[TURN_ROWS], run held[HELD], int count, norma_input x, norma_input gamma,
-                            norma_input dout, norma_output line, const norma_cl_rows_backward *params,
-                            const backward_place place[TURN_ROWS], norma_index first, bool is_first, bool vectors) {
-    const norma_index step = THREADS * WIDTH, end = params->norm.k;
+/* The same of a thread's runs. The first of its line are held, the others are in memory. */
+NORMA_ITEM void add_rows(float sum[TURN_ROWS], run held[HELD], norma_input x, norma_input gamma, norma_input dout,
+                         norma_output line, const norma_cl_rows_backward *params, const backward_place place[TURN_ROWS],
+                         bool is_first, bool vectors) {
+    const norma_index end = params->norm.k, first = get_local_id(0) * run_values(vectors);
+    const norma_index step = THREADS * run_values(vectors);
     NORMA_UNROLL
-    for (int c = 0; c < count; c++)
+    for (int c = 0; c < HELD; c++)
         if (first + c * step < end) add_run(sum, &held[c], x, gamma, dout, params, place, first + c * step, vectors);
     NORMA_NO_UNROLL
-    for (norma_index k = first + count * step; k < end; k += step) {
+    for (norma_index k = first + HELD * step; k < end; k += step) {
         run column = run_of(0.0f);
-        if (params->lines >= 0 && !is_first) column = load_run(line, NORMA_F32, k, 1, end - k, vectors);
+        if (params->lines >= 0 && !is_first) column = load_run(line, NORMA_F32, k, vectors);
         add_run(sum, &column, x, gamma, dout, params, place, k, vectors);
-        if (params->lines >= 0) store_run(line, NORMA_F32, k, 1, end - k, vectors, &column);
+        if (params->lines >= 0) store_run(line, NORMA_F32, k, vectors, &column);
     }
 }
 
 /* 5 scale, 6 store: dx of a thread's runs of a row. */
-static inline void store_row(norma_output dx, norma_input x, norma_input gamma, norma_input dout, norma_input back,
-                             const norma_cl_rows_backward *params, const backward_place *place, norma_index first,
-                             float mean, bool vectors) {
-    const norma_index to = params->dx.col_stride, from = params->back.col_stride, end = params->norm.k;
+NORMA_ITEM void store_row(norma_output dx, norma_input x, norma_input gamma, norma_input dout, norma_input back,
+                          const norma_cl_rows_backward *params, const backward_place *place, float mean, bool vectors) {
+    const norma_index end = params->norm.k, first = get_local_id(0) * run_values(vectors);
     NORMA_NO_UNROLL
-    for (norma_index k = first; k < end; k += THREADS * WIDTH) {
+    for (norma_index k = first; k < end; k += THREADS * run_values(vectors)) {
         const run scale = scale_run(gamma, &params->norm, k, vectors);
         const run n = load_n(x, params, place, k, vectors), t = load_t(dout, params, place, k, vectors);
         run slope;
@@ -160,11 +157,19 @@ static inline void store_row(norma_output dx, norma_input x, norma_input gamma, 
         for (int e = 0; e < WIDTH; e++) slope.value[e] = fma(-n.value[e], mean, t.value[e] * scale.value[e]) * place->rstd;
         if (params->back_dtype != NORMA_NONE) {
             const run more =
-                load_run(back, NORMA_MATRIX_DTYPE(params->back_dtype), place->back + k * from, from, end - k, vectors);
+                load_run(back, NORMA_MATRIX_DTYPE(params->back_dtype), place->back + k * params->back.col_stride, vectors);
             NORMA_UNROLL
             for (int e = 0; e < WIDTH; e++) slope.value[e] += more.value[e];
         }
-        store_run(dx, NORMA_MATRIX_DTYPE(params->dx_dtype), place->dx + k * to, to, end - k, vectors, &slope);
+        store_run(dx, NORMA_MATRIX_DTYPE(params->dx_dtype), place->dx + k * params->dx.col_stride, vectors, &slope);
+    }
+}
+
+NORMA_ITEM void store_line(norma_output line, const run held[HELD], norma_index end, bool vectors) {
+    NORMA_UNROLL
+    for (int c = 0; c < HELD; c++) {
+        const norma_index k = (get_local_id(0) + c * THREADS) * run_values(vectors);
+        if (k < end) store_run(line, NORMA_F32, k, vectors, &held[c]);
     }
 }
 
@@ -173,7 +178,6 @@ void rmsnorm_rows_backward(norma_input x, norma_input gamma, __global const floa
                            norma_output dx, __global float *lines, const norma_cl_rows_backward params) {
     __local float sums[TURN_ROWS * SUM_FLOATS];
     const norma_cl_norm *norm = &params.norm;
-    const norma_index first = get_local_id(0) * WIDTH;
     const norma_index piece = get_group_id(0), begin = piece * params.piece_rows;
     const norma_index end = norma_index_min(begin + params.piece_rows, norm->rows);
     const norma_output line = (norma_output)(lines + (params.lines < 0 ? 0 : params.lines + piece * norm->k));
@@ -197,25 +201,24 @@ void rmsnorm_rows_backward(norma_input x, norma_input gamma, __global const floa
             sum[i] = 0.0f;
         }
         if (params.vectors)
-            add_rows(sum, held, HELD, x, gamma, dout, line, &params, place, first, base == begin, true);
+            add_rows(sum, held, x, gamma, dout, line, &params, place, base == begin, true);
         else
-            add_rows(sum, held, 0, x, gamma, dout, line, &params, place, first, base == begin, false);
+            add_rows(sum, held, x, gamma, dout, line, &params, place, base == begin, false);
         group_totals(sum, TURN_ROWS, sums);
         NORMA_UNROLL
         for (int i = 0; i < TURN_ROWS; i++) {
             if (base + i >= end || params.dx_dtype == NORMA_NONE) continue;
             if (params.vectors)
-                store_row(dx, x, gamma, dout, back, &params, &place[i], first, sum[i] * params.per_element, true);
+                store_row(dx, x, gamma, dout, back, &params, &place[i], sum[i] * params.per_element, true);
             else
-                store_row(dx, x, gamma, dout, back, &params, &place[i], first, sum[i] * params.per_element, false);
+                store_row(dx, x, gamma, dout, back, &params, &place[i], sum[i] * params.per_element, false);
         }
     }
-    NORMA_UNROLL
-    for (int c = 0; c < HELD; c++) {
-        const norma_index k = first + c * THREADS * WIDTH;
-        if (params.lines >= 0 && params.vectors && k < norm->k)
-            store_run(line, NORMA_F32, k, 1, norm->k - k, true, &held[c]);
-    }
+    if (params.lines < 0) return;
+    if (params.vectors)
+        store_line(line, held, norm->k, true);
+    else
+        store_line(line, held, norm->k, false);
 }
 
 #endif

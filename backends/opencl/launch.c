@@ -47,7 +47,7 @@ norma_status norma_opencl_enqueue(opencl_device *device, const opencl_kernel *ke
     const size_t global = (size_t)(groups * threads), local = (size_t)threads;
     cl_event event = NULL;
     const norma_status status = OPENCL_CALL(device->api, EnqueueNDRangeKernel, device->queue, kernel->handle, 1, NULL,
-                                            &global, &local, 0, NULL, device->timing ? &event : NULL);
+                                            &global, &local, 0, NULL, norma_opencl_wants_event(device) ? &event : NULL);
     if (event) norma_opencl_keep_event(device, event);
     return status;
 }

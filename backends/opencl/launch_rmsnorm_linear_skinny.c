@@ -11,12 +11,14 @@ enum {
     CPU_COLUMNS = 64, /* of a work-item, at most */
     CPU_UNIT_ITEMS = 4,
     GPU_COLUMNS = 4,
+    GPU_ROWS = 4,
     GPU_THREADS = 128,
     WAVE = 32,
-    MATRIX_WAVES = 16, /* of a unit */
+    MATRIX_WAVES = 8, /* of a work-group, at most: NVIDIA's driver starts no more */
     MATRIX_STEP_K = 32,
-    MATRIX_STEPS = 8, /* of a wave */
-    MATRIX_SHORT_K = 2048,
+    LEAST_STEPS = 4, /* of a wave */
+    MOST_STEPS = 16,
+    MOST_DEPTH = 16,
     MATRIX_ROWS = 8, /* of an operand of the matrix units */
     TRIAL_SPLIT_ROWS = 4
 };
@@ -25,9 +27,9 @@ static const char stem[] = "rmsnorm_linear_skinny";
 
 typedef struct skinny_native {
     opencl_kernel *kernel;
-    int columns, threads;
-    opencl_kernel *matrix; /* NULL if the problem is not for it */
-    int matrix_threads, matrix_rows;
+    int columns, threads, rows; /* of a work-group */
+    opencl_kernel *matrix;      /* NULL if the problem is not for it */
+    int matrix_threads, matrix_rows, matrix_resident;
 } skinny_native;
 
 /* Columns for each work-item, so that every unit has a few of them. */
@@ -43,12 +45,12 @@ static norma_status find(opencl_device *device, const norma_problem *problem, sk
     char options[64];
     native->columns = cpu_columns(device, problem);
     native->threads = 1;
+    native->rows = OPENCL_SKINNY_ROWS;
     if (device->base.limits.target == NORMA_TARGET_OPENCL_CPU)
         return norma_opencl_find_cpu(device, stem, dtypes, &native->kernel);
-    int rows = 1;
-    while (rows < problem->batch * problem->m) rows *= 4;
     native->columns = GPU_COLUMNS;
-    snprintf(options, sizeof options, " -DROWS=%d -DCOLUMNS=%d", rows, GPU_COLUMNS);
+    native->rows = problem->batch * problem->m == 1 ? 1 : GPU_ROWS;
+    snprintf(options, sizeof options, " -DROWS=%d -DCOLUMNS=%d", native->rows, GPU_COLUMNS);
     return norma_opencl_find_threads(device, stem, dtypes, options, GPU_THREADS, &native->kernel, &native->threads);
 }
 
@@ -77,7 +79,7 @@ static norma_status enqueue_matrix(opencl_device *device, const skinny_native *n
     const norma_cl_linear params = norma_opencl_linear_params(problem);
     opencl_argument arguments[OPENCL_LINEAR_ARGUMENTS];
     norma_opencl_linear_arguments(problem, &params, sizeof params, arguments);
-    const int64_t groups = (int64_t)device->base.limits.units * (MATRIX_WAVES * WAVE / native->matrix_threads);
+    const int64_t groups = (int64_t)device->base.limits.units * native->matrix_resident;
     return norma_opencl_enqueue(device, native->matrix, norma_index_min(groups, norma_problem_columns(problem)),
                                 native->matrix_threads, arguments, OPENCL_LINEAR_ARGUMENTS);
 }
@@ -113,17 +115,21 @@ static bool may_suit_matrix(const opencl_device *device, const norma_problem *pr
 static norma_status find_matrix(opencl_device *device, const norma_problem *problem, skinny_native *native) {
     const int fragments = problem->batch * problem->m > MATRIX_ROWS ? 2 : 1;
     const int64_t all = norma_ceil_div(problem->k, MATRIX_STEP_K);
-    const int steps = problem->k < MATRIX_SHORT_K ? MATRIX_STEPS / 2 : MATRIX_STEPS;
+    int steps = LEAST_STEPS;
+    while (steps < MOST_STEPS && steps * MATRIX_WAVES < all) steps *= 2;
     const int64_t phases = norma_ceil_div(all, (int64_t)steps * MATRIX_WAVES);
     char options[128];
     native->matrix_rows = MATRIX_ROWS * fragments;
+    native->matrix_resident = steps == MOST_STEPS ? 1 : 2;
     native->matrix_threads = (int)norma_ceil_div(all, steps * phases) * WAVE;
     if (native->matrix_threads > device->base.limits.max_threads) return NORMA_ERROR_UNSUPPORTED;
     snprintf(options, sizeof options, "-DNORMA_MATRIX -DFORM=%d -DTHREADS=%d -DSTEPS=%d -DDEPTH=%d -DFRAGMENTS=%d",
-             norma_opencl_matrix_form(problem), native->matrix_threads, steps, steps / fragments, fragments);
-    norma_status status = norma_opencl_find(device, stem, stem, norma_opencl_dtypes_of(problem), options, &native->matrix);
-    if (!status && (size_t)native->matrix_threads > native->matrix->max_threads) status = NORMA_ERROR_UNSUPPORTED;
-    if (!status && (native->matrix->works || norma_opencl_matrix_works(device, problem, true, enqueue_trial, native))) {
+             norma_opencl_matrix_form(problem), native->matrix_threads, steps,
+             (int)norma_index_min(steps, MOST_DEPTH / fragments), fragments);
+    const norma_status status =
+        norma_opencl_find(device, stem, stem, norma_opencl_dtypes_of(problem), options, &native->matrix);
+    if (!status && (size_t)native->matrix_threads <= native->matrix->max_threads &&
+        (native->matrix->works || norma_opencl_matrix_works(device, problem, true, enqueue_trial, native))) {
         native->matrix->works = true;
         return NORMA_OK;
     }
@@ -155,6 +161,7 @@ static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
     params.vectors = suits_vectors(problem);
     int64_t groups = 0;
     for (int p = 0; p < params.parts; p++) groups += norma_ceil_div(params.part[p].n, native->columns);
+    groups *= norma_ceil_div(params.norm.rows, native->rows);
     opencl_argument arguments[OPENCL_LINEAR_ARGUMENTS];
     norma_opencl_linear_arguments(problem, &params, sizeof params, arguments);
     return norma_opencl_enqueue(device, native->kernel, groups, native->threads, arguments, OPENCL_LINEAR_ARGUMENTS);

@@ -54,7 +54,7 @@ static norma_status multiply(opencl_device *device, const norma_problem *problem
         CLBLAST_ROW_MAJOR, a.row_major ? CLBLAST_NO_TRANS : CLBLAST_TRANS, b.row_major ? CLBLAST_NO_TRANS : CLBLAST_TRANS,
         (size_t)problem->m, (size_t)part->n, (size_t)problem->k, 1.0F, problem->x.buffer.data, offset_of(&problem->x, batch),
         a.ld, part->weight.buffer.data, offset_of(&part->weight, 0), b.ld, problem->accumulate ? 1.0F : 0.0F,
-        part->out.buffer.data, offset_of(&part->out, batch), c.ld, &queue, device->timing ? &event : NULL);
+        part->out.buffer.data, offset_of(&part->out, batch), c.ld, &queue, norma_opencl_wants_event(device) ? &event : NULL);
     if (result) return norma_fail(NORMA_ERROR_DEVICE, "CLBlastSgemm failed with %d", result);
     if (event) norma_opencl_keep_event(device, event);
     return NORMA_OK;

@@ -47,7 +47,9 @@ typedef struct opencl_device {
     char identity[512]; /* names device and driver, for the cache of binaries */
 
     cl_command_queue timed_queue; /* with profiling, for replays; made when first needed */
-    bool timing;                  /* launches keep their events */
+    bool timing;                  /* the first and the last launch keep their events */
+    int64_t launches;             /* so far, while timing */
+    int64_t expected_launches;    /* 0: not known, so that any may be the last */
     cl_event first, last;
 
     bool cache_is_bad;               /* and the log says so already */
@@ -102,6 +104,10 @@ typedef struct opencl_argument {
 /* Enqueues `groups` work-groups of `threads`. */
 norma_status norma_opencl_enqueue(opencl_device *device, const opencl_kernel *kernel, int64_t groups, int64_t threads,
                                   const opencl_argument *arguments, int count);
+
+/* Whether the next launch is one whose event a timed replay needs. Others have none: an event costs the device more time
+ * than a launch does. */
+bool norma_opencl_wants_event(opencl_device *device);
 
 /* Keeps the event of enqueued work while a replay is timed; takes over the reference. */
 void norma_opencl_keep_event(opencl_device *device, cl_event event);
