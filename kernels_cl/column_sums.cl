@@ -59,8 +59,8 @@ static inline void add_rows(run *sum, norma_input from, const norma_cl_sums *par
     run next[TURN_ROWS];
     NORMA_UNROLL
     for (int i = 0; i < rows; i++) {
-        if (params->vectors) {
-            next[i] = load_vectors(from, MATRIX_DTYPE, at + i * step);
+        if (IN_VECTORS(params->vectors)) {
+            next[i] = load_run(from, MATRIX_DTYPE, at + i * step, true);
             continue;
         }
         NORMA_UNROLL

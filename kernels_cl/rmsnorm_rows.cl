@@ -73,7 +73,7 @@ void rmsnorm_rows(norma_input x, norma_input gamma, norma_input residual, norma_
 
 #include "run.clh"
 
-enum { HELD = 4 }; /* runs of a thread in registers */
+enum { HELD = WIDTH == 1 ? 1 : 16 / WIDTH }; /* runs of a thread in registers */
 
 /* Where a row of each tensor begins. */
 typedef struct row_place {
@@ -160,14 +160,14 @@ void rmsnorm_rows(norma_input x, norma_input gamma, norma_input residual, norma_
                              norma_row_start(&params.residual_out, norm->m, row),
                              norma_row_start(&params.out, norm->m, row)};
     run held[HELD];
-    float sum = params.vectors ? load_row(held, x, residual, residual_out, &params, &place, true)
-                               : load_row(held, x, residual, residual_out, &params, &place, false);
+    float sum = IN_VECTORS(params.vectors) ? load_row(held, x, residual, residual_out, &params, &place, true)
+                                           : load_row(held, x, residual, residual_out, &params, &place, false);
     /* 5 scale */
     group_totals(&sum, 1, sums);
     const float rstd = norma_rstd(sum, norm->k, norm->eps);
     if (norm->has_rstd && get_local_id(0) == 0) rstd_out[norma_row_start(&norm->rstd, norm->m, row)] = rstd;
     if (params.out_dtype == NORMA_NONE) return;
-    if (params.vectors)
+    if (IN_VECTORS(params.vectors))
         store_row(held, x, gamma, residual, residual_out, out, &params, &place, rstd, true);
     else
         store_row(held, x, gamma, residual, residual_out, out, &params, &place, rstd, false);

@@ -200,7 +200,7 @@ void rmsnorm_rows_backward(norma_input x, norma_input gamma, __global const floa
             place[i].rstd = inside ? rstd[norma_row_start(&norm->rstd, norm->m, row)] : 0.0f;
             sum[i] = 0.0f;
         }
-        if (params.vectors)
+        if (IN_VECTORS(params.vectors))
             add_rows(sum, held, x, gamma, dout, line, &params, place, base == begin, true);
         else
             add_rows(sum, held, x, gamma, dout, line, &params, place, base == begin, false);
@@ -208,14 +208,14 @@ void rmsnorm_rows_backward(norma_input x, norma_input gamma, __global const floa
         NORMA_UNROLL
         for (int i = 0; i < TURN_ROWS; i++) {
             if (base + i >= end || params.dx_dtype == NORMA_NONE) continue;
-            if (params.vectors)
+            if (IN_VECTORS(params.vectors))
                 store_row(dx, x, gamma, dout, back, &params, &place[i], sum[i] * params.per_element, true);
             else
                 store_row(dx, x, gamma, dout, back, &params, &place[i], sum[i] * params.per_element, false);
         }
     }
     if (params.lines < 0) return;
-    if (params.vectors)
+    if (IN_VECTORS(params.vectors))
         store_line(line, held, norm->k, true);
     else
         store_line(line, held, norm->k, false);

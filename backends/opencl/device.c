@@ -78,6 +78,7 @@ static norma_status read_limits(opencl_device *device) {
     if (!status) status = read_info(device, CL_DEVICE_SINGLE_FP_CONFIG, sizeof config, &config);
     if (status) return status;
     device->is_cpu = (type & CL_DEVICE_TYPE_CPU) != 0;
+    device->single_values = device->is_cpu && !(type & CL_DEVICE_TYPE_GPU) && lanes <= 1;
     device->rounds_divide = (config & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT) != 0;
     /* NVIDIA's driver counts the caches of its units, not the one behind them, of which it tells nothing. */
     if (device->is_nvidia && cache_bytes < NVIDIA_CACHE_BYTES) cache_bytes = NVIDIA_CACHE_BYTES;

@@ -19,7 +19,8 @@ enum {
 
 norma_status norma_opencl_sums_find(opencl_device *device, norma_dtype from, norma_dtype to, opencl_sums *out_sums) {
     const opencl_dtypes dtypes = {.matrix = from, .other = to};
-    *out_sums = (opencl_sums){.columns = NORMA_CL_SUM_COLUMNS, .threads = 1, .width = norma_opencl_run_width(dtypes)};
+    *out_sums =
+        (opencl_sums){.columns = NORMA_CL_SUM_COLUMNS, .threads = 1, .width = norma_opencl_run_width(device, dtypes)};
     if (device->base.limits.target == NORMA_TARGET_OPENCL_CPU)
         return norma_opencl_find(device, stem, stem, dtypes, "-DNORMA_CPU", &out_sums->kernel);
     const norma_status status =

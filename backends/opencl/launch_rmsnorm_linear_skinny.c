@@ -50,7 +50,8 @@ static norma_status find(opencl_device *device, const norma_problem *problem, sk
         return norma_opencl_find_cpu(device, stem, dtypes, &native->kernel);
     native->columns = GPU_COLUMNS;
     native->rows = problem->batch * problem->m == 1 ? 1 : GPU_ROWS;
-    snprintf(options, sizeof options, " -DROWS=%d -DCOLUMNS=%d", native->rows, GPU_COLUMNS);
+    snprintf(options, sizeof options, " -DROWS=%d -DCOLUMNS=%d%s", native->rows, GPU_COLUMNS,
+             native->matrix && !device->single_values ? " -DSINGLE_VALUES" : "");
     return norma_opencl_find_threads(device, stem, dtypes, options, GPU_THREADS, &native->kernel, &native->threads);
 }
 
@@ -126,11 +127,12 @@ static norma_status find_matrix(opencl_device *device, const norma_problem *prob
     snprintf(options, sizeof options, "-DNORMA_MATRIX -DFORM=%d -DTHREADS=%d -DSTEPS=%d -DDEPTH=%d -DFRAGMENTS=%d",
              norma_opencl_matrix_form(problem), native->matrix_threads, steps,
              (int)norma_index_min(steps, MOST_DEPTH / fragments), fragments);
-    const norma_status status =
-        norma_opencl_find(device, stem, stem, norma_opencl_dtypes_of(problem), options, &native->matrix);
-    if (!status && (size_t)native->matrix_threads <= native->matrix->max_threads &&
-        (native->matrix->works || norma_opencl_matrix_works(device, problem, true, enqueue_trial, native))) {
-        native->matrix->works = true;
+    opencl_kernel *kernel;
+    const norma_status status = norma_opencl_find(device, stem, stem, norma_opencl_dtypes_of(problem), options, &kernel);
+    if (!status && (size_t)native->matrix_threads > kernel->max_threads) return NORMA_ERROR_UNSUPPORTED;
+    native->matrix = kernel;
+    if (!status && (kernel->works || norma_opencl_matrix_works(device, problem, true, enqueue_trial, native))) {
+        kernel->works = true;
         return NORMA_OK;
     }
     native->matrix = NULL;

@@ -30,8 +30,8 @@ static norma_status prepare(opencl_device *device, norma_launch *launch) {
     return find(device, launch->problem, native);
 }
 
-static bool suits_vectors(const norma_problem *problem) {
-    const int width = norma_opencl_run_width(norma_opencl_dtypes_of(problem));
+static bool suits_vectors(const opencl_device *device, const norma_problem *problem) {
+    const int width = norma_opencl_run_width(device, norma_opencl_dtypes_of(problem));
     return problem->k % width == 0 && norma_opencl_in_runs(&problem->x, width) &&
            norma_opencl_in_runs(&problem->gamma, width) && norma_opencl_in_runs(&problem->residual, width) &&
            norma_opencl_in_runs(&problem->residual_out, width) && norma_opencl_in_runs(&problem->out, width);
@@ -49,7 +49,7 @@ static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
         .has_residual_out = norma_tensor_present(&problem->residual_out),
         .out_dtype = (int)problem->out.layout.dtype,
         .item_rows = 1,
-        .vectors = suits_vectors(problem),
+        .vectors = suits_vectors(device, problem),
     };
     int64_t groups = params.norm.rows;
     if (native->threads == 1 && device->base.limits.target == NORMA_TARGET_OPENCL_CPU) {

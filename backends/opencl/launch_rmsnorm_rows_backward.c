@@ -53,8 +53,8 @@ static norma_status prepare(opencl_device *device, norma_launch *launch) {
     return norma_opencl_sums_find(device, NORMA_F32, problem->dgamma.layout.dtype, &native->lines);
 }
 
-static bool suits_vectors(const norma_problem *problem, const norma_launch *launch) {
-    const int width = norma_opencl_run_width(norma_opencl_dtypes_of(problem));
+static bool suits_vectors(const opencl_device *device, const norma_problem *problem, const norma_launch *launch) {
+    const int width = norma_opencl_run_width(device, norma_opencl_dtypes_of(problem));
     return problem->k % width == 0 && launch->workspace.offset_bytes % 16 == 0 && norma_opencl_in_runs(&problem->x, width) &&
            norma_opencl_in_runs(&problem->gamma, width) && norma_opencl_in_runs(&problem->dout, width) &&
            norma_opencl_in_runs(&problem->dresidual_out, width) && norma_opencl_in_runs(&problem->dx, width);
@@ -93,7 +93,7 @@ static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
         .dout_dtype = (int)problem->dout.layout.dtype,
         .back_dtype = (int)problem->dresidual_out.layout.dtype,
         .dx_dtype = (int)problem->dx.layout.dtype,
-        .vectors = suits_vectors(problem, launch),
+        .vectors = suits_vectors(device, problem, launch),
     };
     const opencl_argument arguments[] = {
         norma_opencl_buffer(&problem->x, &problem->x),

@@ -43,6 +43,7 @@ typedef struct opencl_device {
     bool is_nvidia;
     int capability;     /* NVIDIA's compute capability, times ten; 0 elsewhere */
     bool rounds_divide; /* the device divides and takes roots correctly rounded, if asked to */
+    bool single_values; /* a CPU whose compiler makes work-items into lanes: vectors would only be more code to compile */
     bool has_own_cache; /* PoCL keeps what it compiles, and takes as long again to give a binary away */
     char identity[512]; /* names device and driver, for the cache of binaries */
 
@@ -121,9 +122,9 @@ norma_cl_view norma_opencl_view(const norma_tensor *tensor);
 norma_cl_norm norma_opencl_norm_params(const norma_problem *problem);
 norma_cl_linear norma_opencl_linear_params(const norma_problem *problem);
 
-/* How many values are a run of kernels_cl/run.clh in a program for `dtypes`, and whether a tensor, if it is there, lies in
- * aligned runs of so many along its rows. */
-int norma_opencl_run_width(opencl_dtypes dtypes);
+/* How many values are a run of kernels_cl/run.clh in the device's program for `dtypes`, and whether a tensor, if it is
+ * there, lies in aligned runs of so many along its rows. */
+int norma_opencl_run_width(const opencl_device *device, opencl_dtypes dtypes);
 bool norma_opencl_in_runs(const norma_tensor *tensor, int width);
 
 /* The arguments of a Linear's kernel: x, gamma, rstd, then weight, bias and out of each part, then `params`. */

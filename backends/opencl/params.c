@@ -74,7 +74,8 @@ opencl_dtypes norma_opencl_dtypes_of(const norma_problem *problem) {
     return (opencl_dtypes){(norma_dtype)matrix, all == MIXED ? NORMA_NONE : (norma_dtype)all};
 }
 
-int norma_opencl_run_width(opencl_dtypes dtypes) {
+int norma_opencl_run_width(const opencl_device *device, opencl_dtypes dtypes) {
+    if (device->single_values) return 1;
     return dtypes.matrix == NORMA_F32 ? 4 : 8;
 }
 

@@ -96,9 +96,9 @@ static norma_status build(opencl_device *device, const char *stem, const char *o
     const opencl_source *source = source_of(stem);
     if (!source) return norma_fail(NORMA_ERROR_UNSUPPORTED, "backend opencl has no kernel %s", stem);
     char all[OPTION_BYTES + 128];
-    snprintf(all, sizeof all, "-cl-std=CL1.2%s%s %s",
+    snprintf(all, sizeof all, "-cl-std=CL1.2%s%s%s %s",
              device->rounds_divide ? " -cl-fp32-correctly-rounded-divide-sqrt -DNORMA_ROUNDS_DIVIDE" : "",
-             device->is_cpu ? " -DNORMA_OUTLINED" : "", options);
+             device->is_cpu ? " -DNORMA_OUTLINED" : "", device->single_values ? " -DSINGLE_VALUES" : "", options);
     const opencl_cache_key key = {.identity = device->identity, .options = all, .stem = stem, .source = source->text};
     const bool caches = !device->has_own_cache || norma_option_text("NORMA_CACHE_DIR");
     if (caches && build_binary(device, &key, all, out_program)) return NORMA_OK;
