@@ -49,8 +49,8 @@ typedef struct opencl_device {
 
     cl_command_queue timed_queue; /* with profiling, for replays; made when first needed */
     bool timing;                  /* the first and the last launch keep their events */
-    int64_t launches;             /* so far, while timing */
-    int64_t expected_launches;    /* 0: not known, so that any may be the last */
+    int64_t launches;             /* of this replay so far */
+    int64_t last_launch;          /* of those that are timed */
     cl_event first, last;
 
     bool cache_is_bad;               /* and the log says so already */

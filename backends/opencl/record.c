@@ -1,6 +1,6 @@
 /* Recordings for the bench: OpenCL has no graphs, so a recording is the work itself. A replay enqueues it on a queue with
  * profiling and takes the device's time from the first command's start to the last one's end. Which one is the last is known
- * from the replay before. */
+ * from running it once before. */
 #include <stdlib.h>
 
 #include "opencl.h"
@@ -8,7 +8,7 @@
 typedef struct recording {
     norma_work_fn work;
     void *user;
-    int64_t launches; /* of the latest replay; 0 before the first */
+    int64_t launches; /* 0: not counted yet */
 } recording;
 
 norma_status norma_opencl_record(norma_device *base, norma_work_fn work, void *user, void **out_recording) {
@@ -26,9 +26,8 @@ void norma_opencl_forget(norma_device *base, void *recording_data) {
 }
 
 bool norma_opencl_wants_event(opencl_device *device) {
-    if (!device->timing) return false;
-    const int64_t index = device->launches++, expected = device->expected_launches;
-    return index == 0 || expected == 0 || index == expected - 1;
+    const int64_t index = device->launches++;
+    return device->timing && (index == 0 || index == device->last_launch);
 }
 
 void norma_opencl_keep_event(opencl_device *device, cl_event event) {
@@ -74,23 +73,29 @@ static norma_status read_time(const opencl_device *device, double *out_us) {
     return status;
 }
 
+static norma_status run(opencl_device *device, recording *kept) {
+    device->launches = 0;
+    device->last_launch = kept->launches - 1;
+    const norma_status status = kept->work(kept->user);
+    kept->launches = device->launches;
+    return status;
+}
+
 norma_status norma_opencl_replay(norma_device *base, void *recording_data, double *out_us) {
     opencl_device *device = (opencl_device *)base;
     recording *kept = recording_data;
     norma_status status = make_timed_queue(device);
+    if (!status && kept->launches == 0) status = run(device, kept);
     if (!status) status = OPENCL_CALL(device->api, Finish, device->queue);
     if (status) return status;
     const cl_command_queue queue = device->queue;
     device->queue = device->timed_queue;
     device->timing = true;
-    device->launches = 0;
-    device->expected_launches = kept->launches;
-    status = kept->work(kept->user);
+    status = run(device, kept);
     device->timing = false;
     device->queue = queue;
     const norma_status finished = OPENCL_CALL(device->api, Finish, device->timed_queue);
     if (!status) status = finished;
-    kept->launches = device->launches;
     if (!status) status = read_time(device, out_us);
     drop_events(device);
     return status;
