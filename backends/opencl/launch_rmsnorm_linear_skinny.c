@@ -104,6 +104,14 @@ static norma_status enqueue_trial(opencl_device *device, const void *user, const
     return status;
 }
 
+/* Whether gamma is of x's dtype, side by side and without offset, and only to be multiplied with; the kernel for that wants
+ * it aligned too. */
+static bool gamma_is_packed(const norma_problem *problem) {
+    const norma_layout *gamma = &problem->gamma.layout;
+    return norma_opencl_matrix_form(problem) == FORM_SCALE && gamma->dtype == problem->x.layout.dtype &&
+           gamma->col_stride == 1 && problem->gamma_offset == 0;
+}
+
 /* Wherever its tensors begin. */
 static bool may_suit_matrix(const opencl_device *device, const norma_problem *problem) {
     norma_problem aligned = *problem;
@@ -119,14 +127,15 @@ static norma_status find_matrix(opencl_device *device, const norma_problem *prob
     int steps = LEAST_STEPS;
     while (steps < MOST_STEPS && steps * MATRIX_WAVES < all) steps *= 2;
     const int64_t phases = norma_ceil_div(all, (int64_t)steps * MATRIX_WAVES);
-    char options[128];
+    char options[160];
     native->matrix_rows = MATRIX_ROWS * fragments;
     native->matrix_resident = steps == MOST_STEPS ? 1 : 2;
     native->matrix_threads = (int)norma_ceil_div(all, steps * phases) * WAVE;
     if (native->matrix_threads > device->base.limits.max_threads) return NORMA_ERROR_UNSUPPORTED;
-    snprintf(options, sizeof options, "-DNORMA_MATRIX -DFORM=%d -DTHREADS=%d -DSTEPS=%d -DDEPTH=%d -DFRAGMENTS=%d",
+    snprintf(options, sizeof options, "-DNORMA_MATRIX -DFORM=%d -DTHREADS=%d -DSTEPS=%d -DDEPTH=%d -DFRAGMENTS=%d%s",
              norma_opencl_matrix_form(problem), native->matrix_threads, steps,
-             (int)norma_index_min(steps, MOST_DEPTH / fragments), fragments);
+             (int)norma_index_min(steps, MOST_DEPTH / fragments), fragments,
+             gamma_is_packed(problem) ? " -DPACKED_GAMMA" : "");
     opencl_kernel *kernel;
     const norma_status status = norma_opencl_find(device, stem, stem, norma_opencl_dtypes_of(problem), options, &kernel);
     if (!status && (size_t)native->matrix_threads > kernel->max_threads) return NORMA_ERROR_UNSUPPORTED;
@@ -157,7 +166,9 @@ static norma_status prepare(opencl_device *device, norma_launch *launch) {
 static norma_status enqueue(opencl_device *device, const norma_launch *launch) {
     const skinny_native *native = launch->native;
     const norma_problem *problem = launch->problem;
-    if (native->matrix && norma_opencl_matrix_suits(problem, true)) return enqueue_matrix(device, native, problem);
+    if (native->matrix && norma_opencl_matrix_suits(problem, true) &&
+        !(gamma_is_packed(problem) && problem->gamma.buffer.offset_bytes % 16))
+        return enqueue_matrix(device, native, problem);
     norma_cl_linear params = norma_opencl_linear_params(problem);
     params.tile_columns = native->columns;
     params.vectors = suits_vectors(problem);
