@@ -102,20 +102,39 @@ static inline float square_h(norma_output residual_out, const norma_cl_rows *par
     return multiply_run(h, h);
 }
 
-/* 2 load, 3 square: a thread's share of a row's sum. Its first HELD runs stay in `held`. */
-NORMA_ITEM float load_row(run held[HELD], norma_input x, norma_input residual, norma_output residual_out,
+/* Where run i of a thread begins; the last run of the row if there is no such. */
+NORMA_ITEM norma_index held_k(int i, norma_index end, bool vectors) {
+    return norma_index_min((get_local_id(0) + i * THREADS) * run_values(vectors), end - run_values(vectors));
+}
+NORMA_ITEM bool is_inside(int i, norma_index end, bool vectors) {
+    return (get_local_id(0) + i * THREADS) * run_values(vectors) < end;
+}
+
+/* 2 load, 3 square: a thread's share of a row's sum. The first HELD runs of h stay in `held`. */
+NORMA_ITEM float load_row(packed_run held[HELD], norma_input x, norma_input residual, norma_output residual_out,
                           const norma_cl_rows *params, const row_place *place, bool vectors) {
-    const norma_index end = params->norm.k, first = get_local_id(0) * run_values(vectors);
-    const norma_index step = THREADS * run_values(vectors);
+    const norma_cl_norm *norm = &params->norm;
+    const int dtype = NORMA_MATRIX_DTYPE(norm->h_dtype);
+    const norma_index end = norm->k, step = THREADS * run_values(vectors);
     float sum = 0.0f;
+    if (params->residual_dtype == NORMA_NONE) {
+        NORMA_UNROLL
+        for (int i = 0; i < HELD; i++)
+            held[i] = load_packed(x, dtype, place->x + held_k(i, end, vectors) * norm->x.col_stride, vectors);
+    } else {
+        NORMA_UNROLL
+        for (int i = 0; i < HELD; i++) {
+            const run h = load_h(x, residual, params, place, held_k(i, end, vectors), vectors);
+            held[i] = pack_run(&h, dtype, vectors);
+        }
+    }
     NORMA_UNROLL
-    for (int i = 0; i < HELD; i++)
-        if (first + i * step < end) held[i] = load_h(x, residual, params, place, first + i * step, vectors);
-    NORMA_UNROLL
-    for (int i = 0; i < HELD; i++)
-        if (first + i * step < end) sum += square_h(residual_out, params, place, first + i * step, &held[i], vectors);
+    for (int i = 0; i < HELD; i++) {
+        const run h = unpack_run(&held[i], dtype, vectors);
+        if (is_inside(i, end, vectors)) sum += square_h(residual_out, params, place, held_k(i, end, vectors), &h, vectors);
+    }
     NORMA_NO_UNROLL
-    for (norma_index k = first + HELD * step; k < end; k += step) {
+    for (norma_index k = get_local_id(0) * run_values(vectors) + HELD * step; k < end; k += step) {
         const run h = load_h(x, residual, params, place, k, vectors);
         sum += square_h(residual_out, params, place, k, &h, vectors);
     }
@@ -123,29 +142,35 @@ NORMA_ITEM float load_row(run held[HELD], norma_input x, norma_input residual, n
 }
 
 /* 6 store: y of a run. */
-static inline void store_y(norma_output out, norma_input gamma, const norma_cl_rows *params, const row_place *place,
-                           norma_index k, run h, float rstd, bool vectors) {
+static inline void store_y(norma_output out, const norma_cl_rows *params, const row_place *place, norma_index k, run h,
+                           const run *scale, float rstd, bool vectors) {
     const norma_cl_norm *norm = &params->norm;
-    const run scale = scale_run(gamma, norm, k, vectors);
     NORMA_UNROLL
-    for (int e = 0; e < WIDTH; e++) h.value[e] = norma_normalised(h.value[e], rstd, scale.value[e], norm);
+    for (int e = 0; e < WIDTH; e++) h.value[e] = norma_normalised(h.value[e], rstd, scale->value[e], norm);
     store_run(out, NORMA_OTHER_DTYPE(params->out_dtype), place->out + k * params->out.col_stride, vectors, &h);
 }
 
-NORMA_ITEM void store_row(const run held[HELD], norma_input x, norma_input gamma, norma_input residual,
+NORMA_ITEM void store_row(const packed_run held[HELD], norma_input x, norma_input gamma, norma_input residual,
                           norma_output residual_out, norma_output out, const norma_cl_rows *params, const row_place *place,
                           float rstd, bool vectors) {
-    const norma_index end = params->norm.k, first = get_local_id(0) * run_values(vectors);
-    const norma_index step = THREADS * run_values(vectors);
+    const norma_cl_norm *norm = &params->norm;
+    const int dtype = NORMA_MATRIX_DTYPE(norm->h_dtype);
+    const norma_index end = norm->k, step = THREADS * run_values(vectors);
+    run scale[HELD];
+    NORMA_UNROLL
+    for (int i = 0; i < HELD; i++) scale[i] = scale_run(gamma, norm, held_k(i, end, vectors), vectors);
     NORMA_UNROLL
     for (int i = 0; i < HELD; i++)
-        if (first + i * step < end) store_y(out, gamma, params, place, first + i * step, held[i], rstd, vectors);
+        if (is_inside(i, end, vectors))
+            store_y(out, params, place, held_k(i, end, vectors), unpack_run(&held[i], dtype, vectors), &scale[i], rstd,
+                    vectors);
     NORMA_NO_UNROLL
-    for (norma_index k = first + HELD * step; k < end; k += step) {
-        const run h = params->has_residual_out ? load_run(residual_out, NORMA_MATRIX_DTYPE(params->norm.h_dtype),
-                                                          place->residual_out + k * params->residual_out.col_stride, vectors)
-                                               : load_h(x, residual, params, place, k, vectors);
-        store_y(out, gamma, params, place, k, h, rstd, vectors);
+    for (norma_index k = get_local_id(0) * run_values(vectors) + HELD * step; k < end; k += step) {
+        const run more = scale_run(gamma, norm, k, vectors);
+        const run h = params->has_residual_out
+                          ? load_run(residual_out, dtype, place->residual_out + k * params->residual_out.col_stride, vectors)
+                          : load_h(x, residual, params, place, k, vectors);
+        store_y(out, params, place, k, h, &more, rstd, vectors);
     }
 }
 
@@ -159,7 +184,7 @@ void rmsnorm_rows(norma_input x, norma_input gamma, norma_input residual, norma_
     const row_place place = {norma_row_start(&norm->x, norm->m, row), norma_row_start(&params.residual, norm->m, row),
                              norma_row_start(&params.residual_out, norm->m, row),
                              norma_row_start(&params.out, norm->m, row)};
-    run held[HELD];
+    packed_run held[HELD];
     float sum = IN_VECTORS(params.vectors) ? load_row(held, x, residual, residual_out, &params, &place, true)
                                            : load_row(held, x, residual, residual_out, &params, &place, false);
     /* 5 scale */
