@@ -1,9 +1,10 @@
-/* RMSNorm + Linear for a few rows: out = rstd * (h * (gamma + offset)) W + bias, W read once. Sums go in a fixed order.
+/* RMSNorm + Linear for a few rows: out = rstd * (h * (gamma + offset)) W + bias, W read once. Sums go in a fixed order. The
+ * shapes are for CPUs, for GPUs, and for NVIDIA's matrix units.
  *
  *                 K
  *            +-----------------------+
- *     piece 0|  columns of W         |  work-group 0         A piece is a few columns of one part; each work-group has all
- *            +-----------------------+                       of K for its piece and every row.
+ *     piece 0|  columns of W         |  work-group 0         A piece is a few columns; each work-group has all of K for its
+ *            +-----------------------+                       piece.
  *     piece 1|                       |  work-group 1
  *            +-----------------------+
  *       ...
