@@ -7,7 +7,7 @@ enum { CHUNK_BYTES = 16, GPU_THREADS = 256, GPU_UNIT_GROUPS = 16, CPU_ITEMS = 8 
 static norma_status find(opencl_device *device, const norma_problem *problem, opencl_kernel **out_kernel) {
     const bool copy = problem->op == NORMA_OP_STREAM_COPY, cpu = device->base.limits.target == NORMA_TARGET_OPENCL_CPU;
     const char *options = copy ? (cpu ? "-DNORMA_COPY -DNORMA_CPU" : "-DNORMA_COPY") : (cpu ? "-DNORMA_CPU" : "");
-    return norma_opencl_find(device, "stream", copy ? "stream_copy" : "stream_read", (opencl_dtypes){NORMA_NONE}, options,
+    return norma_opencl_find(device, "stream", copy ? "stream_copy" : "stream_read", (opencl_dtypes){0}, options,
                              out_kernel);
 }
 
