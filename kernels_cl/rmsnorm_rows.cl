@@ -73,7 +73,7 @@ void rmsnorm_rows(norma_input x, norma_input gamma, norma_input residual, norma_
 
 #include "run.clh"
 
-enum { HELD = WIDTH == 1 ? 1 : 16 / WIDTH }; /* runs of a thread in registers */
+enum { HELD = WIDTH == 1 ? 1 : 4 }; /* runs of a thread in registers */
 
 /* Where a row of each tensor begins. */
 typedef struct row_place {
@@ -146,7 +146,13 @@ static inline void store_y(norma_output out, const norma_cl_rows *params, const 
                            const run *scale, float rstd, bool vectors) {
     const norma_cl_norm *norm = &params->norm;
     NORMA_UNROLL
-    for (int e = 0; e < WIDTH; e++) h.value[e] = norma_normalised(h.value[e], rstd, scale->value[e], norm);
+    for (int e = 0; e < WIDTH; e++) h.value[e] = h.value[e] * rstd;
+    if (norm->contract == NORMA_ROUND_TWICE) {
+        NORMA_UNROLL
+        for (int e = 0; e < WIDTH; e++) h.value[e] = norma_round(NORMA_MATRIX_DTYPE(norm->h_dtype), h.value[e]);
+    }
+    NORMA_UNROLL
+    for (int e = 0; e < WIDTH; e++) h.value[e] = h.value[e] * scale->value[e];
     store_run(out, NORMA_OTHER_DTYPE(params->out_dtype), place->out + k * params->out.col_stride, vectors, &h);
 }
 

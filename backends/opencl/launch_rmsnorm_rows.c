@@ -4,7 +4,7 @@
 
 #include "opencl.h"
 
-enum { MOST_THREADS = 256, LEAST_THREADS = 32, THREAD_VALUES = 8, UNIT_ITEMS = 8 };
+enum { MOST_THREADS = 256, LEAST_THREADS = 32, THREAD_RUNS = 4, UNIT_ITEMS = 8 };
 
 typedef struct rows_native {
     opencl_kernel *kernel;
@@ -17,8 +17,9 @@ static norma_status find(opencl_device *device, const norma_problem *problem, ro
     native->threads = 1;
     if (device->base.limits.target == NORMA_TARGET_OPENCL_CPU)
         return norma_opencl_find_cpu(device, stem, dtypes, &native->kernel);
+    const int64_t values = (int64_t)THREAD_RUNS * norma_opencl_run_width(device, dtypes);
     int threads = LEAST_THREADS;
-    while (threads < MOST_THREADS && (int64_t)threads * THREAD_VALUES < problem->k) threads *= 2;
+    while (threads < MOST_THREADS && threads * values < problem->k) threads *= 2;
     return norma_opencl_find_threads(device, stem, dtypes, "", threads, &native->kernel, &native->threads);
 }
 
