@@ -13,7 +13,7 @@
 #include "../dtype.h"
 #include "../front/step.h"
 #include "../tiling/tile_walk.h"
-#include "device.h"
+#include "copy_engine.h"
 
 enum { STORE_ROWS = 16, THREADS = 384, WALK_GROUP = 8, SLAB_COLUMNS = 64, LEAST_BM = 64, LEAST_BN = 64 };
 
@@ -33,17 +33,6 @@ static norma_status refuse(const char *why) {
     return norma_fail(NORMA_ERROR_UNSUPPORTED, "rmsnorm_linear_hopper takes no %s", why);
 }
 
-/* A matrix without gaps within its lines, whose lines begin at multiples of 16 bytes. */
-static bool lines_suit(int64_t step, int64_t stride, int64_t length) {
-    return step == 1 && stride % 8 == 0 && stride >= length;
-}
-
-static bool weight_suits(const norma_problem *problem, const norma_part *part, bool columns) {
-    const norma_layout *weight = &part->weight.layout;
-    return columns ? lines_suit(weight->row_stride, weight->col_stride, problem->k)
-                   : lines_suit(weight->col_stride, weight->row_stride, part->n);
-}
-
 /* Why the kernel cannot do this, or NULL. */
 static const char *objection(const norma_problem *problem, bool columns) {
     const norma_layout *x = &problem->x.layout;
@@ -53,14 +42,14 @@ static const char *objection(const norma_problem *problem, bool columns) {
     if (norma_tensor_present(&problem->gamma) && problem->gamma.layout.dtype != x->dtype &&
         problem->gamma.layout.dtype != NORMA_F32)
         return "gamma of another half dtype than x";
-    if (!lines_suit(x->col_stride, x->row_stride, problem->k)) return "rows of x that the copy engine cannot take";
+    if (!norma_gpu_lines_suit(x->col_stride, x->row_stride, problem->k)) return "rows of x that the copy engine cannot take";
     if (problem->k > INT_MAX / 2) return "rows of x of that length";
     for (int p = 0; p < problem->parts; p++) {
         const norma_part *part = &problem->part[p];
         if (part->weight.layout.dtype != x->dtype || part->out.layout.dtype != x->dtype)
             return "weight or output of another dtype than x";
-        if (!weight_suits(problem, part, columns)) return "weight that the copy engine cannot take";
-        if (!lines_suit(part->out.layout.col_stride, part->out.layout.row_stride, part->n))
+        if (!norma_gpu_weight_suits(problem, part, columns)) return "weight that the copy engine cannot take";
+        if (!norma_gpu_lines_suit(part->out.layout.col_stride, part->out.layout.row_stride, part->n))
             return "output that the copy engine cannot take";
         /* What lies between rows may not be written; an H200 was seen to, with 21 columns in rows of 24. */
         if (part->n % 8 != 0) return "rows of an output that end within 16 bytes";
@@ -124,7 +113,7 @@ static int64_t most_rows(const norma_problem *problem) {
 static norma_status prepare(gpu_device *device, norma_launch *launch) {
     const norma_problem *problem = launch->problem;
     if (!device->base.limits.wgmma) return refuse("device but one of compute capability 9.0");
-    const bool columns = weight_suits(problem, &problem->part[0], true);
+    const bool columns = norma_gpu_weight_suits(problem, &problem->part[0], true);
     const char *why = objection(problem, columns);
     if (why) return refuse(why);
     hopper_native *native = calloc(1, sizeof *native);
@@ -152,49 +141,24 @@ static void discard(gpu_device *device, norma_launch *launch) {
 
 /* ---- Launching ---- */
 
-static bool aligned(const norma_tensor *tensor) {
-    return ((uintptr_t)tensor->buffer.data + tensor->buffer.offset_bytes) % 16 == 0;
-}
-
-static bool follows(const norma_problem *problem, const norma_tensor *tensor) {
-    return !norma_tensor_present(tensor) || tensor->layout.batch_stride == problem->m * tensor->layout.row_stride;
-}
-
-/* Whether the batches are one taller matrix. */
-static bool joined(const norma_problem *problem) {
-    bool all = follows(problem, &problem->x) && follows(problem, &problem->rstd);
-    for (int p = 0; p < problem->parts; p++) all = all && follows(problem, &problem->part[p].out);
-    return all || problem->batch == 1;
-}
-
 static bool addresses_suit(const norma_problem *problem) {
-    bool all = aligned(&problem->x) && (!norma_tensor_present(&problem->gamma) || aligned(&problem->gamma));
+    bool all =
+        norma_gpu_aligned(&problem->x) && (!norma_tensor_present(&problem->gamma) || norma_gpu_aligned(&problem->gamma));
     for (int p = 0; p < problem->parts; p++)
-        all = all && aligned(&problem->part[p].weight) && aligned(&problem->part[p].out);
+        all = all && norma_gpu_aligned(&problem->part[p].weight) && norma_gpu_aligned(&problem->part[p].out);
     return all;
-}
-
-/* `lines` of `length` elements, `stride` elements apart, to be copied in boxes of box_length x box_lines. */
-static norma_status encode(gpu_device *device, norma_tensor_map *map, const norma_tensor *tensor, int64_t length,
-                           int64_t lines, int64_t stride, int box_length, int box_lines) {
-    const uint64_t sizes[2] = {(uint64_t)length, (uint64_t)lines}, bytes[1] = {(uint64_t)stride * 2};
-    const uint32_t box[2] = {(uint32_t)box_length, (uint32_t)box_lines}, steps[2] = {1, 1};
-    const int dtype = tensor->layout.dtype == NORMA_F16 ? GPU_TENSOR_F16 : GPU_TENSOR_BF16;
-    const int swizzle = box_length == 64 ? GPU_SWIZZLE_128 : box_length == 32 ? GPU_SWIZZLE_64 : GPU_SWIZZLE_32;
-    return GPU_CALL(device->driver, tensor_map_encode, map, dtype, 2, norma_gpu_view(tensor).data, sizes, bytes, box, steps,
-                    0, swizzle, GPU_PROMOTION_256, 0);
 }
 
 static norma_status encode_part(gpu_device *device, const norma_problem *problem, const norma_part *part, bool columns,
                                 const norma_tile *tile, int64_t rows, norma_hopper_part *out) {
     const norma_layout *weight = &part->weight.layout;
-    norma_status status = columns ? encode(device, &out->weight, &part->weight, problem->k, part->n, weight->col_stride,
-                                           NORMA_WALK_BK, tile->bn)
-                                  : encode(device, &out->weight, &part->weight, part->n, problem->k, weight->row_stride,
-                                           SLAB_COLUMNS, NORMA_WALK_BK);
+    norma_status status = columns ? norma_gpu_tensor_map(device, &out->weight, &part->weight, problem->k, part->n,
+                                                         weight->col_stride, NORMA_WALK_BK, tile->bn)
+                                  : norma_gpu_tensor_map(device, &out->weight, &part->weight, part->n, problem->k,
+                                                         weight->row_stride, SLAB_COLUMNS, NORMA_WALK_BK);
     if (!status)
-        status =
-            encode(device, &out->out, &part->out, part->n, rows, part->out.layout.row_stride, box_columns(tile), STORE_ROWS);
+        status = norma_gpu_tensor_map(device, &out->out, &part->out, part->n, rows, part->out.layout.row_stride,
+                                      box_columns(tile), STORE_ROWS);
     return status;
 }
 
@@ -273,8 +237,8 @@ static norma_status enqueue_matrix(gpu_device *device, const norma_launch *launc
         rows.buffer = launch->workspace;
         rows.layout.row_stride = params.y_stride;
     }
-    norma_status status =
-        encode(device, &params.x, &rows, problem->k, params.rows, rows.layout.row_stride, NORMA_WALK_BK, walk.tile->bm);
+    norma_status status = norma_gpu_tensor_map(device, &params.x, &rows, problem->k, params.rows, rows.layout.row_stride,
+                                               NORMA_WALK_BK, walk.tile->bm);
     if (!status) status = fill_parts(device, problem, native->columns, walk.tile, &params);
     if (status) return status;
     const int64_t tiles = walk.row_tiles * walk.col_tiles;
@@ -293,7 +257,7 @@ static norma_status enqueue_matrix(gpu_device *device, const norma_launch *launc
 
 static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
     const norma_problem *problem = launch->problem;
-    if (joined(problem)) return enqueue_matrix(device, launch);
+    if (norma_gpu_joined(problem)) return enqueue_matrix(device, launch);
     if (!(problem->flags & NORMA_BATCH_INVARIANT)) return enqueue_tiled(device, launch);
     norma_status status = NORMA_OK;
     for (int64_t batch = 0; batch < problem->batch && !status; batch++) {
