@@ -10,6 +10,7 @@
     X(RMSNORM_LINEAR_SKINNY, "rmsnorm_linear_skinny") \
     X(RMSNORM_LINEAR_TILED, "rmsnorm_linear_tiled")   \
     X(RMSNORM_LINEAR_HOPPER, "rmsnorm_linear_hopper") \
+    X(RMSNORM_LINEAR_NARROW, "rmsnorm_linear_narrow") \
     X(LINEAR_BLAS, "linear_blas")                     \
     X(LINEAR_SPLIT, "linear_split")                   \
     X(FOLD_GAMMA, "fold_gamma")                       \

@@ -210,6 +210,39 @@ typedef struct norma_split_linear_params {
     int pairs;      /* 1: two neighbours in a row of the output may be written at once */
 } norma_split_linear_params;
 
+typedef struct norma_narrow_part {
+    norma_tensor_map weight;
+    void *out;
+    norma_index out_row_stride, out_col_stride;
+    const void *bias; /* NULL: none */
+    norma_index bias_stride;
+    int bias_dtype;
+    int n;
+    int first_tile; /* of columns, over all parts */
+    int paired;     /* 1: two neighbouring outputs of a row are one aligned word */
+    int reserved[2];
+} norma_narrow_part;
+
+typedef struct norma_narrow_params {
+    norma_tensor_map x;
+    norma_narrow_part part[NORMA_KERNEL_PARTS];
+    const void *gamma; /* or NULL; contiguous */
+    float *rstd_out;   /* NULL: not wanted */
+    norma_index rstd_stride;
+    float eps, gamma_offset;
+    int gamma_dtype, contract;
+    int normalise; /* rows are normalised before the product */
+    int rows, k;
+    int parts;
+    int tiles;         /* of columns, over all parts */
+    int cluster_shift; /* 2^cluster_shift blocks share the K of a tile: 1, 2 or 4 */
+    int stages;        /* of the ring for W */
+    int x_slots;       /* places for 128 of K of x: a block's share of K, which then stays, or as many as stages */
+    int buffers;       /* for sums from the cluster's other blocks: 2 where blocks have several tiles, else 1 */
+    int early;         /* W and gamma may be read before the work ahead has finished */
+    int reserved[12];
+} norma_narrow_params;
+
 typedef struct norma_fold_params {
     norma_view gamma, weight, out; /* (k), (k, n), (k, n) */
     norma_index k, n;

@@ -88,6 +88,14 @@ NORMA_DEVICE void store_matrices(unsigned address, const unsigned word[4]) {
                  : "memory");
 }
 
+/* An 8x8 matrix of 16-bit values, lane l with elements (l / 4, l % 4 * 2) and the next, turned: elements (l % 4 * 2, l / 4)
+ * and the one below. */
+NORMA_DEVICE unsigned transpose_matrix(unsigned word) {
+    unsigned turned;
+    asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(turned) : "r"(word));
+    return turned;
+}
+
 /* ---- Clusters ---- */
 
 /* An address of block `rank`'s shared memory. */
@@ -101,6 +109,15 @@ NORMA_DEVICE void cluster_send16(unsigned to, vec16 v, unsigned barrier) {
     asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(to),
                  "r"(v.word[0]), "r"(v.word[1]), "r"(v.word[2]), "r"(v.word[3]), "r"(barrier)
                  : "memory");
+}
+NORMA_DEVICE void cluster_send(unsigned to, float value, unsigned barrier) {
+    asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.b32 [%0], %1, [%2];" ::"r"(to),
+                 "r"(__float_as_uint(value)), "r"(barrier)
+                 : "memory");
+}
+/* At a barrier whose cluster_address() this is. */
+NORMA_DEVICE void cluster_arrive_at(unsigned barrier) {
+    asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
 
 /* ---- Warpgroups ---- */

@@ -24,6 +24,13 @@
 #define HOPPER_SHORT_K        1024
 #define HOPPER_FILL           0.9
 
+/* More than so many rows, and up to so many, are for rmsnorm_linear_narrow, if K is no larger and there are no more columns
+ * for each multiprocessor. */
+#define NARROW_FROM    8
+#define NARROW_ROWS    64
+#define NARROW_K       4096
+#define NARROW_COLUMNS 48
+
 /* Beyond so many outputs it has been seen to fall behind: 0.79 of the pair's speed at 16384 x 57344, for a reason not found.
  */
 #define HOPPER_OUTPUTS (INT64_C(1) << 29)
@@ -142,19 +149,42 @@ static bool split_is_ahead(const norma_problem *problem, int64_t rows) {
            multiplications(problem, rows) >= SPLIT_MULTIPLY;
 }
 
+/* Might the wgmma kernel for some rows take it? */
+static bool narrow_takes(const norma_problem *problem, int64_t rows, const norma_limits *limits) {
+    return rows <= NARROW_ROWS && hopper_takes(problem, limits);
+}
+
+/* Is it ahead of the pair? Measured on an H200 with bf16, for the kernel alone. Several parts are one launch here, and
+ * several products there. Of large weights both take as long as it takes to read them, and at many rows the vendor's product
+ * has to fetch less of x. */
+static bool narrow_is_ahead(const norma_problem *problem, int64_t rows, const norma_limits *limits) {
+    const int64_t columns = norma_problem_columns(problem);
+    if (rows <= NARROW_FROM || !columns_are_contiguous(problem)) return false;
+    if (columns > (int64_t)NARROW_COLUMNS * limits->units || problem->k > NARROW_K) return false;
+    const bool gamma = norma_tensor_present(&problem->gamma);
+    const bool exact = problem->contract != NORMA_ROUND_DEFERRED || (gamma && norma_problem_h_dtype(problem) == NORMA_F16);
+    if (problem->parts > 1) return !exact || rows <= 32;
+    if (problem->k <= 1024) return columns <= 2048 && (!exact || rows <= 16);
+    return !exact && rows <= (gamma ? 16 : 32);
+}
+
 static void add_gpu_rmsnorm_linear(route_list *list, const norma_problem *problem, int64_t rows,
                                    const norma_limits *limits) {
     const norma_kernel hopper = NORMA_KERNEL_RMSNORM_LINEAR_HOPPER;
     const bool takes = hopper_takes(problem, limits), fuses = takes && hopper_is_ahead(problem, rows, limits);
     const bool ahead = gpu_skinny_is_ahead(problem, rows);
+    const bool narrow = narrow_takes(problem, rows, limits), streams = narrow && narrow_is_ahead(problem, rows, limits);
     const bool few = !ahead && rows <= GPU_SKINNY_ROWS;
     if (ahead) add_gpu_skinny(list, problem, "few rows: W streams through once");
+    if (streams)
+        add_linear(list, problem, NORMA_KERNEL_RMSNORM_LINEAR_NARROW, NULL, "W streams through the matrix units once");
     if (fuses) add_linear(list, problem, hopper, NULL, "the norm costs next to nothing beside the product");
     const bool splits = split_takes(problem, limits), split_first = splits && split_is_ahead(problem, rows);
     if (split_first)
         add(list, NORMA_FORM_NORM_FIRST, NORMA_KERNEL_LINEAR_SPLIT, NULL, "fp32 is multiplied in two parts by matrix units");
     add(list, NORMA_FORM_NORM_FIRST, NORMA_KERNEL_LINEAR_BLAS, NULL, "a product that the vendor does faster");
     if (few) add_gpu_skinny(list, problem, "few rows, and no vendor product");
+    if (narrow && !streams) add_linear(list, problem, NORMA_KERNEL_RMSNORM_LINEAR_NARROW, NULL, "no vendor product");
     if (takes && !fuses) add_linear(list, problem, hopper, NULL, "no vendor product");
     if (splits && !split_first) add(list, NORMA_FORM_NORM_FIRST, NORMA_KERNEL_LINEAR_SPLIT, NULL, "no vendor product");
     add_tiled(list, problem, rows, limits);

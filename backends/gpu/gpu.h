@@ -98,6 +98,7 @@ extern const gpu_operation norma_gpu_rmsnorm_linear_skinny;
 extern const gpu_operation norma_gpu_rmsnorm_linear_skinny_units;
 extern const gpu_operation norma_gpu_rmsnorm_linear_tiled;
 extern const gpu_operation norma_gpu_rmsnorm_linear_hopper;
+extern const gpu_operation norma_gpu_rmsnorm_linear_narrow;
 extern const gpu_operation norma_gpu_fold_gamma;
 extern const gpu_operation norma_gpu_linear_split;
 extern const gpu_operation norma_gpu_rmsnorm_rows_backward;

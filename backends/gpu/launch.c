@@ -8,6 +8,7 @@ const gpu_operation *norma_gpu_operation_for(const gpu_platform *platform, norma
                                                platform->linear_skinny,
                                                &norma_gpu_rmsnorm_linear_tiled,
                                                &norma_gpu_rmsnorm_linear_hopper,
+                                               &norma_gpu_rmsnorm_linear_narrow,
                                                &norma_gpu_fold_gamma,
                                                &norma_gpu_rmsnorm_rows_backward,
                                                &norma_gpu_column_sums,

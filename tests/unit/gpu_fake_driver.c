@@ -398,6 +398,8 @@ static void keep_launch(const char *function, fake_gpu_launch launch, void **par
         memcpy(&launch.split_linear, params[0], sizeof launch.split_linear);
     else if (strncmp(function, "rmsnorm_linear_hopper", 21) == 0)
         memcpy(&launch.hopper, params[0], sizeof launch.hopper);
+    else if (strncmp(function, "rmsnorm_linear_narrow", 21) == 0)
+        memcpy(&launch.narrow, params[0], sizeof launch.narrow);
     else if (strncmp(function, "rmsnorm_linear", 14) == 0 && !half)
         memcpy(&launch.linear, params[0], sizeof launch.linear);
     else if (strncmp(function, "rmsnorm_rows_backward", 21) == 0)
@@ -502,17 +504,10 @@ static void version(const gpu_driver *driver, char *text, size_t text_bytes) {
 
 #define IMAGE(stem) \
     { #stem, #stem }
-static const gpu_image images[] = {IMAGE(rmsnorm_rows),
-                                   IMAGE(rmsnorm_linear_skinny),
-                                   IMAGE(rmsnorm_linear_tiled),
-                                   IMAGE(rmsnorm_linear_hopper),
-                                   IMAGE(fold_gamma),
-                                   IMAGE(rmsnorm_rows_backward),
-                                   IMAGE(column_sums),
-                                   IMAGE(stream),
-                                   IMAGE(split_halves),
-                                   IMAGE(linear_split),
-                                   {NULL, NULL}};
+static const gpu_image images[] = {IMAGE(rmsnorm_rows),          IMAGE(rmsnorm_linear_skinny), IMAGE(rmsnorm_linear_tiled),
+                                   IMAGE(rmsnorm_linear_hopper), IMAGE(rmsnorm_linear_narrow), IMAGE(fold_gamma),
+                                   IMAGE(rmsnorm_rows_backward), IMAGE(column_sums),           IMAGE(stream),
+                                   IMAGE(split_halves),          IMAGE(linear_split),          {NULL, NULL}};
 
 gpu_platform fake_gpu_platform = {
     .backend = &fake_gpu_backend,

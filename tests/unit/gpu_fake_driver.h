@@ -21,6 +21,7 @@ typedef struct fake_gpu_launch {
     norma_hopper_params hopper;
     norma_split_params split;
     norma_split_linear_params split_linear;
+    norma_narrow_params narrow;
 } fake_gpu_launch;
 
 typedef struct fake_gpu_state {

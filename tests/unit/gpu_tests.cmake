@@ -3,6 +3,7 @@ norma_add_test(unit_gpu_host test_gpu_host.c gpu_life.c gpu_fake_driver.c ../har
 norma_add_test(unit_gpu_capture test_gpu_capture.c gpu_fake_driver.c)
 norma_add_test(unit_gpu_rows test_gpu_rows.c gpu_fake_driver.c)
 norma_add_test(unit_gpu_split test_gpu_split.c gpu_fake_driver.c)
+norma_add_test(unit_gpu_narrow test_gpu_narrow.c gpu_fake_driver.c)
 norma_add_test(unit_gpu_blas test_gpu_blas.c gpu_fake_driver.c gpu_fake_lt.c)
 
 # On a real device, where there is one.

@@ -192,6 +192,12 @@ static void routes_of_a_gpu_with_wgmma(void **state) {
     tensor_small.k = tensor_small.part[0].n = 1024;
     norma_problem tensor_invariant = tensor;
     tensor_invariant.flags |= NORMA_BATCH_INVARIANT;
+    norma_problem parts = half;
+    parts.parts = 2;
+    parts.part[1] = parts.part[0];
+    parts.part[1].n = 2048;
+    norma_problem large = half;
+    large.part[0].n = 28672;
     norma_problem product = folded;
     product.op = NORMA_OP_LINEAR;
     const struct {
@@ -202,10 +208,23 @@ static void routes_of_a_gpu_with_wgmma(void **state) {
     } rows[] = {
         {"folded", &folded, 4096, "rmsnorm_linear_hopper pair/norm rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
         {"folded, few rows", &folded, 8,
-         "rmsnorm_linear_skinny pair/norm rmsnorm_linear_hopper rmsnorm_linear_tiled reference"},
+         "rmsnorm_linear_skinny pair/norm rmsnorm_linear_narrow rmsnorm_linear_hopper rmsnorm_linear_tiled reference"},
         {"residual", &with_residual, 64,
-         "rmsnorm_linear_hopper rmsnorm_linear_hopper/residual pair/norm rmsnorm_linear_tiled rmsnorm_linear_tiled/residual "
-         "rmsnorm_linear_skinny/residual reference"},
+         "rmsnorm_linear_hopper rmsnorm_linear_hopper/residual pair/norm rmsnorm_linear_narrow "
+         "rmsnorm_linear_narrow/residual "
+         "rmsnorm_linear_tiled rmsnorm_linear_tiled/residual rmsnorm_linear_skinny/residual reference"},
+        {"some rows", &folded, 32,
+         "rmsnorm_linear_narrow rmsnorm_linear_hopper pair/norm rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
+        {"some rows, gamma", &half, 9,
+         "rmsnorm_linear_narrow pair/norm rmsnorm_linear_skinny rmsnorm_linear_hopper rmsnorm_linear_tiled reference"},
+        {"more rows, gamma", &half, 48,
+         "pair/norm rmsnorm_linear_narrow rmsnorm_linear_hopper rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
+        {"some rows of an exact contract", &twice, 17,
+         "pair/norm rmsnorm_linear_narrow rmsnorm_linear_hopper rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
+        {"many rows of several parts", &parts, 64,
+         "rmsnorm_linear_narrow pair/norm rmsnorm_linear_hopper rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
+        {"some rows, a large W", &large, 32,
+         "pair/norm rmsnorm_linear_narrow rmsnorm_linear_hopper rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
         {"folded, 128 rows, W that fills the device", &folded, 128,
          "rmsnorm_linear_hopper pair/norm rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
         {"folded, 128 rows, W that does not", &uneven, 128,
@@ -316,6 +335,7 @@ static void names_concern_their_operations_only(void **state) {
         {"rmsnorm_linear_skinny", ".y........"},
         {"rmsnorm_linear_tiled", ".y.....yy."},
         {"rmsnorm_linear_hopper", ".y........"},
+        {"rmsnorm_linear_narrow", ".y........"},
         {"linear_blas", "..y....yy."},
         {"linear_split", ".y........"},
         {"fold_gamma", "...y......"},
