@@ -24,12 +24,9 @@
 #define HOPPER_SHORT_K        1024
 #define HOPPER_FILL           0.9
 
-/* More than so many rows, and up to so many, are for rmsnorm_linear_narrow, if K is no larger and there are no more columns
- * for each multiprocessor. */
-#define NARROW_FROM    8
-#define NARROW_ROWS    64
-#define NARROW_K       4096
-#define NARROW_COLUMNS 48
+/* More than so many rows, and up to so many, are for rmsnorm_linear_narrow. */
+#define NARROW_FROM 8
+#define NARROW_ROWS 64
 
 /* Beyond so many outputs it has been seen to fall behind: 0.79 of the pair's speed at 16384 x 57344, for a reason not found.
  */
@@ -132,7 +129,7 @@ static bool hopper_is_ahead(const norma_problem *problem, int64_t rows, const no
     if (rows <= GPU_SKINNY_ROWS || problem->contract != NORMA_ROUND_DEFERRED || norma_tensor_present(&problem->gamma))
         return false;
     if (rows > HOPPER_OUTPUTS / norma_problem_columns(problem)) return false;
-    if (rows > HOPPER_STREAMING_ROWS || problem->k <= HOPPER_SHORT_K) return true;
+    if (rows > HOPPER_STREAMING_ROWS || (problem->k <= HOPPER_SHORT_K && rows > NARROW_ROWS)) return true;
     norma_walk_shape shape = {.rows = rows, .k = problem->k, .parts = problem->parts};
     for (int p = 0; p < problem->parts; p++) shape.n[p] = problem->part[p].n;
     const norma_walk walk = norma_walk_choose(&shape, limits);
@@ -154,18 +151,36 @@ static bool narrow_takes(const norma_problem *problem, int64_t rows, const norma
     return rows <= NARROW_ROWS && hopper_takes(problem, limits);
 }
 
-/* Is it ahead of the pair? Measured on an H200 with bf16, for the kernel alone. Several parts are one launch here, and
- * several products there. Of large weights both take as long as it takes to read them, and at many rows the vendor's product
+/* Up to how many rows it is ahead of the pair, for K from and to, and up to so many columns for each multiprocessor: if
+ * nothing stands before the product, if gamma does, and for the exact contracts. The first line that fits decides. Measured
+ * on an H200 with bf16. Of large weights both take as long as it takes to read them, and at many rows the vendor's product
  * has to fetch less of x. */
+static const struct narrow_limit {
+    int64_t k_from, k_to, columns;
+    int plain, gamma, exact;
+} narrow_limits[] = {
+    {1, 1024, 16, 64, 64, 32},
+    {1025, 4096, 32, 64, 32, 16},
+    {1025, 4096, 48, 32, 16, 16},
+    {4097, 16384, 32, 64, 0, 0},
+};
+
+/* Several parts are one launch here, and several products there. */
+enum { NARROW_PARTS_K = 4096, NARROW_PARTS_COLUMNS = 48 };
+
 static bool narrow_is_ahead(const norma_problem *problem, int64_t rows, const norma_limits *limits) {
     const int64_t columns = norma_problem_columns(problem);
     if (rows <= NARROW_FROM || !columns_are_contiguous(problem)) return false;
-    if (columns > (int64_t)NARROW_COLUMNS * limits->units || problem->k > NARROW_K) return false;
+    if (problem->parts > 1 && problem->k <= NARROW_PARTS_K && columns <= (int64_t)NARROW_PARTS_COLUMNS * limits->units)
+        return true;
     const bool gamma = norma_tensor_present(&problem->gamma);
     const bool exact = problem->contract != NORMA_ROUND_DEFERRED || (gamma && norma_problem_h_dtype(problem) == NORMA_F16);
-    if (problem->parts > 1) return !exact || rows <= 32;
-    if (problem->k <= 1024) return columns <= 2048 && (!exact || rows <= 16);
-    return !exact && rows <= (gamma ? 16 : 32);
+    for (size_t i = 0; i < sizeof narrow_limits / sizeof narrow_limits[0]; i++) {
+        const struct narrow_limit *limit = &narrow_limits[i];
+        if (problem->k >= limit->k_from && problem->k <= limit->k_to && columns <= limit->columns * limits->units)
+            return rows <= (exact ? limit->exact : gamma ? limit->gamma : limit->plain);
+    }
+    return false;
 }
 
 static void add_gpu_rmsnorm_linear(route_list *list, const norma_problem *problem, int64_t rows,
@@ -175,9 +190,9 @@ static void add_gpu_rmsnorm_linear(route_list *list, const norma_problem *proble
     const bool ahead = gpu_skinny_is_ahead(problem, rows);
     const bool narrow = narrow_takes(problem, rows, limits), streams = narrow && narrow_is_ahead(problem, rows, limits);
     const bool few = !ahead && rows <= GPU_SKINNY_ROWS;
-    if (ahead) add_gpu_skinny(list, problem, "few rows: W streams through once");
     if (streams)
         add_linear(list, problem, NORMA_KERNEL_RMSNORM_LINEAR_NARROW, NULL, "W streams through the matrix units once");
+    if (ahead) add_gpu_skinny(list, problem, "few rows: W streams through once");
     if (fuses) add_linear(list, problem, hopper, NULL, "the norm costs next to nothing beside the product");
     const bool splits = split_takes(problem, limits), split_first = splits && split_is_ahead(problem, rows);
     if (split_first)

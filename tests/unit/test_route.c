@@ -210,8 +210,8 @@ static void routes_of_a_gpu_with_wgmma(void **state) {
         {"folded, few rows", &folded, 8,
          "rmsnorm_linear_skinny pair/norm rmsnorm_linear_narrow rmsnorm_linear_hopper rmsnorm_linear_tiled reference"},
         {"residual", &with_residual, 64,
-         "rmsnorm_linear_hopper rmsnorm_linear_hopper/residual pair/norm rmsnorm_linear_narrow "
-         "rmsnorm_linear_narrow/residual "
+         "rmsnorm_linear_narrow rmsnorm_linear_narrow/residual rmsnorm_linear_hopper rmsnorm_linear_hopper/residual "
+         "pair/norm "
          "rmsnorm_linear_tiled rmsnorm_linear_tiled/residual rmsnorm_linear_skinny/residual reference"},
         {"some rows", &folded, 32,
          "rmsnorm_linear_narrow rmsnorm_linear_hopper pair/norm rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
@@ -219,6 +219,8 @@ static void routes_of_a_gpu_with_wgmma(void **state) {
          "rmsnorm_linear_narrow pair/norm rmsnorm_linear_skinny rmsnorm_linear_hopper rmsnorm_linear_tiled reference"},
         {"more rows, gamma", &half, 48,
          "pair/norm rmsnorm_linear_narrow rmsnorm_linear_hopper rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
+        {"sixteen rows of an exact contract", &twice, 16,
+         "rmsnorm_linear_narrow pair/norm rmsnorm_linear_skinny rmsnorm_linear_hopper rmsnorm_linear_tiled reference"},
         {"some rows of an exact contract", &twice, 17,
          "pair/norm rmsnorm_linear_narrow rmsnorm_linear_hopper rmsnorm_linear_tiled rmsnorm_linear_skinny reference"},
         {"many rows of several parts", &parts, 64,
