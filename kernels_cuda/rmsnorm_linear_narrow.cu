@@ -26,7 +26,7 @@
 #include "platform_sm90.cuh"
 #include "platform_wgmma.cuh"
 
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL) || defined(NORMA_SIMT)
 
 enum {
     NARROW_GROUP = 128,

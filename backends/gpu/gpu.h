@@ -54,6 +54,9 @@ typedef struct gpu_kernel {
  * has none. */
 norma_status norma_gpu_find(gpu_device *device, const char *name, unsigned shared_bytes, void **out_function);
 
+/* Whether blocks can come in clusters, and a launch overlap the one before it: both need the extended call. */
+bool norma_gpu_launches_clusters(const gpu_device *device);
+
 /* Enqueues; `params` is one of the structs of params.h. */
 norma_status norma_gpu_enqueue(gpu_device *device, const gpu_kernel *kernel, const void *params, size_t params_bytes);
 

@@ -90,6 +90,10 @@ static norma_status enqueue_extended(gpu_device *device, const gpu_kernel *kerne
     return GPU_CALL(device->driver, launch_extended, &config, kernel->function, arguments, NULL);
 }
 
+bool norma_gpu_launches_clusters(const gpu_device *device) {
+    return device->driver->launch_extended && device->arch >= device->platform->extended_arch;
+}
+
 norma_status norma_gpu_enqueue(gpu_device *device, const gpu_kernel *kernel, const void *params, size_t params_bytes) {
     const gpu_driver *driver = device->driver;
     if (norma_log_enabled(&device->base.log, NORMA_LOG_DEBUG))
@@ -99,9 +103,9 @@ norma_status norma_gpu_enqueue(gpu_device *device, const gpu_kernel *kernel, con
                   kernel->block[0], kernel->block[1], kernel->block[2], kernel->shared_bytes, kernel->cluster,
                   kernel->overlap, params_bytes);
     void *arguments[] = {(void *)params};
-    /* Clusters and overlap need the extended call; overlap is only a permission, so without that call it is dropped. */
-    const bool extended = driver->launch_extended && device->arch >= device->platform->extended_arch;
-    if (extended && (kernel->cluster > 1 || kernel->overlap)) return enqueue_extended(device, kernel, arguments);
+    /* Overlap is only a permission: where there is none, it is dropped. */
+    if (norma_gpu_launches_clusters(device) && (kernel->cluster > 1 || kernel->overlap))
+        return enqueue_extended(device, kernel, arguments);
     if (kernel->cluster > 1)
         return norma_fail(NORMA_ERROR_UNSUPPORTED, "%s asks for a cluster, which device %d does not offer",
                           norma_gpu_function_name(device, kernel->function), device->base.index);

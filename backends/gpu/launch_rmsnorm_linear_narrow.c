@@ -156,7 +156,8 @@ static bool place_cluster(const gpu_device *device, const norma_problem *problem
 
 static bool choose(const gpu_device *device, const norma_problem *problem, narrow_place *out) {
     double least = HUGE_VAL;
-    for (int shift = 0; shift <= MOST_SHIFT; shift++) {
+    const int most = norma_gpu_launches_clusters(device) ? MOST_SHIFT : 0;
+    for (int shift = 0; shift <= most; shift++) {
         narrow_place geometry;
         if (!place_cluster(device, problem, shift, &geometry) || cost(problem, &geometry) >= least) continue;
         least = cost(problem, &geometry);

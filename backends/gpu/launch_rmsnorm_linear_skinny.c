@@ -282,7 +282,7 @@ static int64_t place_half_steps(const gpu_device *device, const norma_problem *p
  */
 static int64_t place_half(const gpu_device *device, const norma_problem *problem, norma_half_params *params) {
     const int rows = half_rows(problem), steps = (int)norma_ceil_div(problem->k, STEP_K);
-    const int most = device->arch >= device->platform->extended_arch ? CLUSTER_BLOCKS : 1;
+    const int most = norma_gpu_launches_clusters(device) ? CLUSTER_BLOCKS : 1;
     const int64_t limit = device->base.limits.shared_bytes;
     for (int cluster = 1; cluster <= most; cluster *= 2) {
         const int64_t bytes = place_half_steps(device, problem, rows, cluster, 1, params);

@@ -120,7 +120,7 @@ static bool in_stream(const gpu_device *device, int64_t chunks, row_shape *out_s
 }
 
 static row_shape swept(const gpu_device *device, int64_t chunks) {
-    const int shift = device->arch >= device->platform->extended_arch && chunks > ALONE_CHUNKS ? CLUSTER_SHIFT : 0;
+    const int shift = norma_gpu_launches_clusters(device) && chunks > ALONE_CHUNKS ? CLUSTER_SHIFT : 0;
     return (row_shape){
         .route = IN_SWEEPS, .threads = ROW_THREADS, .block_shift = shift, .piece = norma_ceil_div(chunks, 1 << shift)};
 }
@@ -132,7 +132,7 @@ static row_shape aligned_shape(const gpu_device *device, const norma_problem *pr
     const int least = problem->k % chunk_width(problem) ? RAGGED_THREADS : LEAST_THREADS;
     row_shape shape;
     if (in_registers(few ? few_kernels : held_kernels, chunks, rows, least, &shape)) return shape;
-    if (device->arch >= device->platform->extended_arch && in_stream(device, chunks, &shape)) return shape;
+    if (norma_gpu_launches_clusters(device) && in_stream(device, chunks, &shape)) return shape;
     return swept(device, chunks);
 }
 

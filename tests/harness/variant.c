@@ -100,9 +100,11 @@ static void add(const char *backend, const char *kernel, int threads, int target
 static void add_routes(const char *backend) {
     static const char *const kernels[] = {"reference", "rmsnorm_linear_tiled", "rmsnorm_linear_skinny", "pair",
                                           "linear_blas"};
+    static const char *const of_warpgroups[] = {"rmsnorm_linear_narrow", "linear_split"};
     add(backend, NULL, 0, -1, "");
     for (size_t i = 0; i < sizeof kernels / sizeof kernels[0]; i++) add(backend, kernels[i], 0, -1, "");
-    if (variants[count - 1].context->device->limits.wgmma) add(backend, "linear_split", 0, -1, "");
+    if (!variants[count - 1].context->device->limits.wgmma) return;
+    for (size_t i = 0; i < sizeof of_warpgroups / sizeof of_warpgroups[0]; i++) add(backend, of_warpgroups[i], 0, -1, "");
 }
 
 static void add_cpu_targets(void) {

@@ -1,7 +1,7 @@
-/* The host side of platform_sm90.cuh and platform_wgmma.cuh, as far as linear_split uses them: barriers that count bytes,
- * tensor copies into shared memory, and products of a warpgroup. What a GPU does at some time, before it must be done, is
- * done here as late as that: a product when it is waited for. A copy is done at once; who does not wait for it comes before
- * it. */
+/* The host side of platform_sm90.cuh and platform_wgmma.cuh, as far as linear_split and rmsnorm_linear_narrow use them:
+ * barriers that count bytes, tensor copies into shared memory, and products of a warpgroup. What a GPU does at some time,
+ * before it must be done, is done here as late as that: a product when it is waited for. A copy is done at once; who does
+ * not wait for it comes before it. */
 #ifndef NORMA_TESTS_SIMT_SM90_H
 #define NORMA_TESTS_SIMT_SM90_H
 
@@ -55,6 +55,42 @@ inline void tensor_prefetch(const norma_tensor_map *) {
 }
 inline void tensor_load(unsigned to, const norma_tensor_map *map, int x, int y, unsigned barrier) {
     simt::tensor_load(to, map, x, y, barrier);
+}
+
+/* A block is alone in its cluster. */
+inline void barrier_wait_cluster(unsigned, unsigned) {
+    simt::fail("a wait for another block of the cluster");
+}
+inline unsigned cluster_address(unsigned, int) {
+    simt::fail("an address of another block of the cluster");
+}
+inline void cluster_send(unsigned, float, unsigned) {
+    simt::fail("a value for another block of the cluster");
+}
+inline void cluster_send16(unsigned, vec16, unsigned) {
+    simt::fail("values for another block of the cluster");
+}
+inline void cluster_arrive_at(unsigned) {
+    simt::fail("an arrival at another block's barrier");
+}
+
+/* Ordinary writes are seen at once, by whomever. */
+inline void shared_fence() {
+}
+inline float bits_float(unsigned bits) {
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+inline unsigned transpose_matrix(unsigned word) {
+    const unsigned char *const words = simt::exchange("transpose_matrix", &word, sizeof word);
+    const int lane = simt::thread() % 32, row = lane / 4, column = lane % 4 * 2;
+    unsigned turned = 0;
+    for (int e = 0; e < 2; e++) {
+        const unsigned there = simt::of_lane<unsigned>(words, (column + e) * 4 + row / 2);
+        turned |= (row % 2 ? there >> 16 : there & 0xffffu) << 16 * e;
+    }
+    return turned;
 }
 
 template <int>
