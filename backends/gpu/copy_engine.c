@@ -1,4 +1,4 @@
-/* Tensors as the copy engine of sm_90 sees them. */
+/* Tensors as the copy engine of sm_90 sees them, and the kernel for those that it cannot. */
 #include "copy_engine.h"
 
 bool norma_gpu_lines_suit(int64_t step, int64_t stride, int64_t length) {
@@ -23,6 +23,19 @@ bool norma_gpu_joined(const norma_problem *problem) {
     bool all = follows(problem, &problem->x) && follows(problem, &problem->rstd);
     for (int p = 0; p < problem->parts; p++) all = all && follows(problem, &problem->part[p].out);
     return all || problem->batch == 1;
+}
+
+norma_status norma_gpu_fallback_prepare(gpu_device *device, const norma_problem *problem, norma_launch *out_tiled) {
+    *out_tiled = (norma_launch){.kernel = NORMA_KERNEL_RMSNORM_LINEAR_TILED, .problem = problem};
+    const norma_status status = norma_gpu_rmsnorm_linear_tiled.prepare(device, out_tiled);
+    out_tiled->problem = NULL;
+    return status;
+}
+
+norma_status norma_gpu_fallback_launch(gpu_device *device, const norma_launch *tiled, const norma_launch *launch) {
+    norma_launch instead = *tiled;
+    instead.problem = launch->problem;
+    return norma_gpu_rmsnorm_linear_tiled.launch(device, &instead);
 }
 
 norma_status norma_gpu_tensor_map(gpu_device *device, norma_tensor_map *map, const norma_tensor *tensor, int64_t length,

@@ -120,9 +120,7 @@ static norma_status prepare(gpu_device *device, norma_launch *launch) {
     if (!native) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a launch");
     launch->native = native;
     native->columns = columns;
-    native->tiled = (norma_launch){.kernel = NORMA_KERNEL_RMSNORM_LINEAR_TILED, .problem = problem};
-    norma_status status = norma_gpu_rmsnorm_linear_tiled.prepare(device, &native->tiled);
-    native->tiled.problem = NULL;
+    norma_status status = norma_gpu_fallback_prepare(device, problem, &native->tiled);
     if (!status) status = find_functions(device, problem, native);
     if (status) return status;
     launch->max_rows = norma_index_min(most_rows(problem), native->tiled.max_rows);
@@ -218,18 +216,11 @@ static norma_walk walk_for(const gpu_device *device, const norma_problem *proble
     return norma_walk_choose(&shape, &device->base.limits);
 }
 
-static norma_status enqueue_tiled(gpu_device *device, const norma_launch *launch) {
-    const hopper_native *native = launch->native;
-    norma_launch tiled = native->tiled;
-    tiled.problem = launch->problem;
-    return norma_gpu_rmsnorm_linear_tiled.launch(device, &tiled);
-}
-
 /* One matrix. */
 static norma_status enqueue_matrix(gpu_device *device, const norma_launch *launch) {
     const norma_problem *problem = launch->problem;
     const hopper_native *native = launch->native;
-    if (!addresses_suit(problem)) return enqueue_tiled(device, launch);
+    if (!addresses_suit(problem)) return norma_gpu_fallback_launch(device, &native->tiled, launch);
     const norma_walk walk = walk_for(device, problem);
     norma_hopper_params params = params_of(device, launch, &walk);
     norma_tensor rows = problem->x;
@@ -257,8 +248,9 @@ static norma_status enqueue_matrix(gpu_device *device, const norma_launch *launc
 
 static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
     const norma_problem *problem = launch->problem;
+    const hopper_native *native = launch->native;
     if (norma_gpu_joined(problem)) return enqueue_matrix(device, launch);
-    if (!(problem->flags & NORMA_BATCH_INVARIANT)) return enqueue_tiled(device, launch);
+    if (!(problem->flags & NORMA_BATCH_INVARIANT)) return norma_gpu_fallback_launch(device, &native->tiled, launch);
     norma_status status = NORMA_OK;
     for (int64_t batch = 0; batch < problem->batch && !status; batch++) {
         norma_problem one;

@@ -189,9 +189,7 @@ static norma_status prepare(gpu_device *device, norma_launch *launch) {
     narrow_native *native = calloc(1, sizeof *native);
     if (!native) return norma_fail(NORMA_ERROR_OUT_OF_MEMORY, "no host memory for a launch");
     launch->native = native;
-    native->tiled = (norma_launch){.kernel = NORMA_KERNEL_RMSNORM_LINEAR_TILED, .problem = problem};
-    norma_status status = norma_gpu_rmsnorm_linear_tiled.prepare(device, &native->tiled);
-    native->tiled.problem = NULL;
+    norma_status status = norma_gpu_fallback_prepare(device, problem, &native->tiled);
     return status ? status : find_functions(device, problem, native);
 }
 
@@ -262,19 +260,12 @@ static norma_narrow_params params_of(const norma_problem *problem, const narrow_
     };
 }
 
-static norma_status enqueue_tiled(gpu_device *device, const norma_launch *launch) {
-    const narrow_native *native = launch->native;
-    norma_launch tiled = native->tiled;
-    tiled.problem = launch->problem;
-    return norma_gpu_rmsnorm_linear_tiled.launch(device, &tiled);
-}
-
 static norma_status enqueue(gpu_device *device, const norma_launch *launch) {
     const norma_problem *problem = launch->problem;
     const narrow_native *native = launch->native;
     narrow_place geometry;
     if (!norma_gpu_joined(problem) || !addresses_suit(problem) || !choose(device, problem, &geometry))
-        return enqueue_tiled(device, launch);
+        return norma_gpu_fallback_launch(device, &native->tiled, launch);
     norma_narrow_params params = params_of(problem, &geometry);
     const int width = width_of(problem);
     norma_status status = norma_gpu_tensor_map(device, &params.x, &problem->x, problem->k, params.rows,
